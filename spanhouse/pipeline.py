@@ -1,0 +1,255 @@
+"""The pipeline: payloads in, rows stored, and only then each sender told.
+
+Two threads: one decodes and processes a batch while the other inserts the one before. A batch is
+whatever payloads have come in meanwhile, so load makes batches larger by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import polars as pl
+import pyarrow as pa
+
+from spanhouse import metrics
+from spanhouse.errors import Malformed, Overloaded, Unavailable
+from spanhouse.otlp.decode import Decoder
+from spanhouse.rows import Finished, finish
+
+log = logging.getLogger(__name__)
+
+Processor = Callable[[pl.DataFrame], pl.DataFrame]
+
+# A batch is closed at this many payload bytes; about 16 k small spans.
+BATCH_BYTES: Final = 8 << 20
+# Small batches start at least this far apart, so that a trickle of requests does not become a trickle
+# of table parts. A request that finds the pipeline idle waits for nothing.
+BATCH_INTERVAL_S: Final = 0.02
+
+
+class Exporter(Protocol):
+    """Where rows go. `insert` returns when they are stored; raises Unavailable if that is not certain."""
+
+    def insert(self, table: pa.Table) -> None:
+        """Store the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of a payload.
+
+    Attributes:
+        spans: spans in the payload.
+        rejected: how many of them were not stored.
+        message: why, or a warning; '' where there is nothing to tell.
+    """
+
+    spans: int
+    rejected: int
+    message: str
+
+
+@dataclass(slots=True)
+class _Item:
+    payload: bytes
+    future: Future[Accepted]
+
+
+@dataclass(slots=True)
+class _Batch:
+    items: list[_Item]
+    spans: list[int]
+    finished: Finished
+
+
+class Pipeline:
+    """Runs processors over what receivers submit and stores the result.
+
+    Args:
+        decoder: decodes the processors' wanted attributes.
+        processors: (name, callable) in order; a callable maps a batch to a batch.
+        targets: raw column -> row column, for `rows.finish`.
+        exporter: where rows go.
+        max_queue_bytes: payload bytes that may wait; more are refused with Overloaded.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        processors: Sequence[tuple[str, Processor]],
+        targets: Mapping[str, str],
+        exporter: Exporter,
+        *,
+        max_queue_bytes: int,
+    ) -> None:
+        self._decoder = decoder
+        self._processors = list(processors)
+        self._targets = targets
+        self._exporter = exporter
+        self._max_queue_bytes = max_queue_bytes
+        self._waiting: deque[_Item] = deque()
+        self._queued_bytes = 0
+        self._changed = threading.Condition()
+        self._closing = False
+        # One batch being inserted, one ready behind it.
+        self._ready: queue.Queue[_Batch | None] = queue.Queue(maxsize=1)
+        self._threads = [
+            threading.Thread(target=self._process_loop, name="process", daemon=True),
+            threading.Thread(target=self._insert_loop, name="insert", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, payload: bytes) -> Future[Accepted]:
+        """Queue one serialized ExportTraceServiceRequest; never blocks.
+
+        Returns:
+            A future that is done when the payload is stored or refused. Its exception is Malformed (the
+            payload cannot be decoded) or Unavailable (not stored, may be sent again).
+
+        Raises:
+            Overloaded: `max_queue_bytes` are waiting already.
+            Unavailable: the pipeline is shutting down.
+        """
+        item = _Item(payload, Future())
+        item.future.set_running_or_notify_cancel()  # a sender that goes away does not undo its spans
+        with self._changed:
+            if self._closing:
+                raise Unavailable("spanhouse is shutting down")
+            # One payload is let in whatever its size, or a large one could never pass.
+            if self._queued_bytes and self._queued_bytes + len(payload) > self._max_queue_bytes:
+                raise Overloaded(f"{self._queued_bytes} bytes are waiting to be stored; send more slowly")
+            self._waiting.append(item)
+            self._queued_bytes += len(payload)
+            metrics.QUEUE_BYTES.set(self._queued_bytes)
+            self._changed.notify()
+        return item.future
+
+    def healthy(self) -> bool:
+        """Whether both threads are alive."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def close(self) -> None:
+        """Refuse new payloads, store what is queued, and return when all is answered."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        for thread in self._threads:
+            thread.join()
+
+    def _take(self) -> list[_Item]:
+        """Wait for payloads; [] when closing and nothing is left."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closing)
+            items: list[_Item] = []
+            size = 0
+            while self._waiting and (not items or size + len(self._waiting[0].payload) <= BATCH_BYTES):
+                items.append(self._waiting.popleft())
+                size += len(items[-1].payload)
+            return items
+
+    def _process_loop(self) -> None:
+        started = 0.0
+        while True:
+            pause = started + BATCH_INTERVAL_S - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
+            items = self._take()
+            started = time.monotonic()
+            if not items:
+                self._ready.put(None)
+                return
+            for batch in self._process(items):
+                self._ready.put(batch)
+
+    def _process(self, items: list[_Item]) -> Iterator[_Batch]:
+        """Decode and process; payloads that fail are answered here and are not part of the batch."""
+        try:
+            with _step("decode"):
+                decoded = self._decoder.decode([item.payload for item in items])
+            frame = decoded.batch
+            spans = frame["payload"].value_counts()
+            counts = dict(zip(spans["payload"], spans["count"], strict=True))
+            for name, processor in self._processors:
+                with _step(name):
+                    frame = processor(frame)
+            with _step("rows"):
+                finished = finish(frame, self._targets)
+        except Exception as error:  # one bad payload must not fail the others, nor stop the pipeline
+            yield from self._isolate(items, error)
+            return
+        for index, reason in decoded.errors.items():
+            self._answer(items[index], Malformed(reason))
+        metrics.BATCH_SPANS.observe(frame.height)
+        yield _Batch(items, [counts.get(i, 0) for i in range(len(items))], finished)
+
+    def _isolate(self, items: list[_Item], error: Exception) -> Iterator[_Batch]:
+        if len(items) > 1:
+            for item in items:
+                yield from self._process([item])
+            return
+        step = getattr(error, "step", "process")
+        log.exception("step %s failed; the sender is told to try again", step, exc_info=error)
+        metrics.BATCH_FAILURES.labels(step).inc()
+        self._answer(items[0], Unavailable(f"step {step} failed: {type(error).__name__}"))
+
+    def _insert_loop(self) -> None:
+        while (batch := self._ready.get()) is not None:
+            try:
+                if batch.finished.table.num_rows:
+                    with _step("insert"):
+                        self._exporter.insert(batch.finished.table)
+            except Exception as error:  # told to every sender; the next batch may succeed
+                log.exception("the batch was not stored; senders are told to try again")
+                metrics.BATCH_FAILURES.labels("insert").inc()
+                outcome = error if isinstance(error, Unavailable) else Unavailable(str(error))
+                for item in batch.items:
+                    self._answer(item, outcome)
+                continue
+            metrics.SPANS_STORED.inc(batch.finished.table.num_rows)
+            self._accept(batch)
+
+    def _accept(self, batch: _Batch) -> None:
+        reasons: dict[int, list[tuple[str, int]]] = {}
+        for payload, reason, count in batch.finished.rejected.iter_rows():
+            reasons.setdefault(payload, []).append((reason, count))
+            metrics.SPANS_REJECTED.labels(reason).inc(count)
+        for index, (item, spans) in enumerate(zip(batch.items, batch.spans, strict=True)):
+            if index not in reasons:
+                self._answer(item, Accepted(spans, 0, ""))
+                continue
+            rejected = sum(count for _, count in reasons[index])
+            why = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons[index]))
+            message = f"{rejected} of {spans} spans rejected: {why}"
+            self._answer(item, Accepted(spans, rejected, message))
+
+    def _answer(self, item: _Item, outcome: Accepted | Exception) -> None:
+        if item.future.done():
+            return
+        with self._changed:
+            self._queued_bytes -= len(item.payload)
+            metrics.QUEUE_BYTES.set(self._queued_bytes)
+        if isinstance(outcome, Accepted):
+            item.future.set_result(outcome)
+        else:
+            item.future.set_exception(outcome)
+
+
+@contextmanager
+def _step(name: str) -> Iterator[None]:
+    """Time a step; an exception that leaves it carries its name."""
+    try:
+        with metrics.STEP_SECONDS.labels(name).time():
+            yield
+    except Exception as error:
+        error.step = name  # type: ignore[attr-defined]
+        raise

@@ -1,0 +1,133 @@
+"""The embedded ClickHouse (chDB): one store per data folder, one process per store.
+
+Facts of the engine that shape this file: one path per process, any number of sessions on it; a session
+runs one query at a time; a query still running when the process exits is a segmentation fault; after
+the engine is loaded a forked child hangs, so children must be spawned.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import threading
+import time
+from collections.abc import Iterator
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+
+from spanhouse.errors import UserError
+from spanhouse.running import holder
+
+SQL: Final[Traversable] = importlib.resources.files("spanhouse") / "sql"
+
+
+def statements(text: str) -> list[str]:
+    """The statements of a file of `sql/`: each ends with `;` at the end of a line."""
+    parts = (part.strip() for part in re.split(r";[ \t]*(?:\n|$)", text))
+    return [part for part in parts if re.sub(r"--[^\n]*", "", part).strip()]
+
+
+def query_text(name: str) -> str:
+    """The one statement of `sql/queries/<name>.sql`."""
+    (statement,) = statements((SQL / "queries" / f"{name}.sql").read_text())
+    return statement
+
+
+def _migrations() -> Iterator[tuple[int, str, str]]:
+    for file in sorted(SQL.iterdir(), key=lambda f: f.name):
+        if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
+            yield int(match[1]), match[2], file.read_text()
+
+
+class Store:
+    """An open store. Sessions are cheap (0.3 ms); take one per thread or query and close it.
+
+    Raises:
+        UserError: another process has the store open, or the folder cannot be used.
+    """
+
+    DATABASE: Final = "spanhouse"
+
+    def __init__(self, path: Path) -> None:
+        import chdb  # loads the engine (300 MB); commands that need no store do without
+
+        self.path = path / "clickhouse"
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--data {path}: {error.strerror}; name a folder that can be written") from error
+        if (pid := holder(path)) is not None:
+            raise UserError(
+                f"--data {path}: process {pid or 'unknown'} has this store open; stop it, ask it through its "
+                "ClickHouse endpoint, or name another folder with --data"
+            )
+        self._connect = chdb.connect
+        try:
+            self._root = chdb.connect(str(self.path))
+        except RuntimeError as error:
+            raise UserError(f"--data {path}: the store cannot be opened: {error}") from error
+        self._closing = threading.Event()
+        self._root.query(f"CREATE DATABASE IF NOT EXISTS {self.DATABASE} ENGINE = Atomic")
+        self._root.query(f"USE {self.DATABASE}")
+        self._migrate()
+
+    def _migrate(self) -> None:
+        for version, name, text in _migrations():
+            if version == 0:
+                (create,) = statements(text)
+                self._root.query(create)
+                done = {int(row) for row in self.rows("SELECT version FROM schema_versions")}
+                newest = max(done, default=0)
+                continue
+            if version in done:
+                continue
+            for statement in statements(text):
+                self._root.query(statement)
+            self._root.query(f"INSERT INTO schema_versions (version, name) SELECT {version}, '{name}'")
+        if newest > version:
+            raise UserError(
+                f"--data {self.path.parent}: the store was made by a newer spanhouse (schema {newest}, "
+                f"this one knows {version}); install that version or newer"
+            )
+
+    def rows(self, sql: str) -> list[str]:
+        """Lines of `sql`'s result as TabSeparated text, run in the store's own session."""
+        result = self._root.query(sql, "TabSeparated")
+        return str(result).splitlines()
+
+    def session(self) -> Any:
+        """A new chDB session in the database `spanhouse`; the caller closes it."""
+        session = self._connect(str(self.path))
+        session.query(f"USE {self.DATABASE}")
+        return session
+
+    def client(self) -> Client:
+        """A clickhouse-connect client of the embedded engine; the caller closes it."""
+        return clickhouse_connect.get_client(interface="chdb", path=str(self.path), database=self.DATABASE)
+
+    def close(self) -> None:
+        """Kill what still runs, wait for it, and close the engine; every session must be idle by then."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            running = self.rows(
+                "SELECT query_id FROM system.processes WHERE query NOT LIKE '%system.processes%'"
+            )
+            if not running:
+                break
+            ids = ", ".join(f"'{query_id}'" for query_id in running)
+            self._root.query(f"KILL QUERY WHERE query_id IN ({ids}) ASYNC")
+            time.sleep(0.02)
+        self._root.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

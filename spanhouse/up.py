@@ -1,0 +1,193 @@
+"""`spanhouse up`: the whole pipeline in one process on an embedded ClickHouse."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from spanhouse import rollups, running
+from spanhouse.clickhouse_http.server import start_clickhouse_http
+from spanhouse.config import Address, Config, build_processors
+from spanhouse.errors import UserError
+from spanhouse.exporters.clickhouse import EmbeddedClickHouse
+from spanhouse.otlp import decode
+from spanhouse.pipeline import Pipeline
+from spanhouse.processors.guard import Guard
+from spanhouse.processors.normalize import Normalize
+from spanhouse.receivers.otlp_grpc import start_otlp_grpc
+from spanhouse.receivers.otlp_http import start_otlp_http
+from spanhouse.store import Store, query_text
+from spanhouse.telemetry import TelemetryServer
+
+log = logging.getLogger(__name__)
+
+
+def up(config: Config, *, demo: bool) -> None:
+    """Run until SIGINT or SIGTERM, then drain, store and leave.
+
+    Raises:
+        UserError: the store or a port is taken, or the configuration cannot be used.
+    """
+    say(f"opening the store in {config.data}")
+    store = Store(config.data)
+    try:
+        if running.was_unclean(config.data):
+            rollups.repair(store)
+        running.mark(config.data)
+        asyncio.run(_serve(config, store, demo=demo))
+    finally:
+        store.close()
+    running.unmark(config.data)
+
+
+def say(text: str) -> None:
+    """A line for the person who started the command."""
+    print(text, flush=True)
+
+
+def hash_key(data: Path) -> str:
+    """The key that user ids are hashed with: made once for a data folder, readable by its owner only."""
+    path = data / "hash.key"
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+            file.write(secrets.token_hex(32))
+        fresh.rename(path)
+    return path.read_text().strip()
+
+
+def build_pipeline(config: Config, store: Store) -> Pipeline:
+    """The pipeline of `config` into the embedded store."""
+    processors = build_processors(config, hash_key=hash_key(config.data))
+    wanted: dict[str, Any] = {}
+    targets: dict[str, str] = {}
+    for _, processor in processors:
+        if isinstance(processor, Normalize):
+            wanted, targets = dict(processor.wanted), dict(processor.targets)
+        if isinstance(processor, Guard):
+            seen = [json.loads(row) for row in store.rows(query_text("dimension_values"))]
+            processor.seed({row["column"]: row["values"] for row in seen})
+    return Pipeline(
+        decode.Decoder(wanted),
+        processors,
+        targets,
+        EmbeddedClickHouse(store),
+        max_queue_bytes=config.max_queue_bytes,
+    )
+
+
+async def _serve(config: Config, store: Store, *, demo: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    say("preparing the decoder (a few seconds at the very first start)")
+    await asyncio.to_thread(decode.warm_up)
+    pipeline = await asyncio.to_thread(build_pipeline, config, store)
+    ready = False
+    telemetry = TelemetryServer(pipeline.healthy, lambda: ready)
+    stops: list[Callable[[], Awaitable[None]]] = []
+    demo_process: asyncio.subprocess.Process | None = None
+    try:
+        ports = {}
+        for name, address, start in _servers(config, store, pipeline, telemetry):
+            try:
+                port, stop_server = await start(address)
+            except (OSError, RuntimeError) as error:
+                raise UserError(
+                    f"--{name} {address}: the port cannot be opened ({error}); "
+                    f"stop what listens there, or choose another with --{name} HOST:PORT"
+                ) from error
+            ports[name] = Address(address.host, port)
+            stops.append(stop_server)
+        running.mark(config.data, str(ports["clickhouse-http"]))
+        ready = True
+        _announce(ports)
+        if demo:
+            demo_process = await _start_demo(ports["otlp-grpc"])
+        await stop.wait()
+        say("stopping: storing what has come in")
+    finally:
+        ready = False
+        if demo_process is not None and demo_process.returncode is None:
+            demo_process.terminate()
+            await demo_process.wait()
+        # First the pipeline, which answers all that wait; then the doors.
+        await asyncio.to_thread(pipeline.close)
+        for stop_server in reversed(stops):
+            await stop_server()
+    say("stopped; everything acknowledged is stored")
+
+
+Start = Callable[[Address], Awaitable[tuple[int, Callable[[], Awaitable[None]]]]]
+
+
+def _servers(
+    config: Config, store: Store, pipeline: Pipeline, telemetry: TelemetryServer
+) -> list[tuple[str, Address, Start]]:
+    """(flag, address, how to start it) of every port, in the order of starting."""
+
+    async def otlp_grpc(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        server = await start_otlp_grpc(
+            pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
+        )
+        return server.port, server.stop
+
+    async def otlp_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        server = await start_otlp_http(
+            pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
+        )
+        return server.port, server.stop
+
+    async def clickhouse_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        server = await start_clickhouse_http(store, address.host, address.port)
+        return server.port, server.stop
+
+    async def metrics(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        await telemetry.start(address.host, address.port)
+        return telemetry.port, telemetry.stop
+
+    return [
+        ("metrics", config.metrics, metrics),
+        ("clickhouse-http", config.clickhouse_http, clickhouse_http),
+        ("otlp-grpc", config.otlp_grpc, otlp_grpc),
+        ("otlp-http", config.otlp_http, otlp_http),
+    ]
+
+
+def _announce(ports: dict[str, Address]) -> None:
+    say(
+        f"""
+  send spans    OTLP/gRPC  {ports["otlp-grpc"]}
+                OTLP/HTTP  http://{ports["otlp-http"]}/v1/traces
+  ask           ClickHouse http://{ports["clickhouse-http"]}
+                or: spanhouse sql "SELECT count() FROM agent_events"
+  its health    metrics    http://{ports["metrics"]}/metrics
+  stop with Ctrl-C
+"""
+    )
+    order = ("otlp-grpc", "otlp-http", "clickhouse-http", "metrics")
+    say("ready " + " ".join(f"{name}={ports[name]}" for name in order))
+
+
+async def _start_demo(endpoint: Address) -> asyncio.subprocess.Process:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "spanhouse", "demo", "--endpoint", str(endpoint),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        # A Ctrl-C in the terminal is for spanhouse, which ends its child itself.
+        start_new_session=True,
+    )  # fmt: skip
+    say(
+        "the demo agent is sending about 2 requests a second; see them with: "
+        'spanhouse sql "SELECT agent, model, sum(cost_usd) FROM agent_metrics_1m GROUP BY ALL"'
+    )
+    return process

@@ -1,0 +1,165 @@
+"""`spanhouse up` as a person and an operator meet it: start, stop, crash, and what it says."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness import Instance, eventually, request
+
+ROLLUP = (
+    "SELECT sum(calls) AS calls, sum(tokens_total) AS tokens, sum(cost_usd) AS cost FROM agent_metrics_1m"
+)
+ROWS = (
+    "SELECT count() AS calls, sum(tokens_prompt + tokens_completion) AS tokens, sum(cost_usd) AS cost "
+    "FROM agent_events"
+)
+
+
+class Load(threading.Thread):
+    """Posts requests of a few spans until told to stop; keeps the trace ids of those acknowledged."""
+
+    def __init__(self, instance: Instance) -> None:
+        super().__init__()
+        self.instance = instance
+        self.acknowledged: list[str] = []
+        self.stopping = False
+
+    def run(self) -> None:
+        while not self.stopping:
+            message = request(
+                20,
+                gen_ai__operation__name="chat",
+                gen_ai__provider__name="openai",
+                gen_ai__request__model="gpt-4o-mini",
+                gen_ai__usage__input_tokens=1000,
+                gen_ai__usage__output_tokens=10,
+            )
+            try:
+                status, _ = self.instance.post(message.SerializeToString())
+            except OSError:
+                return
+            if status == 200:
+                spans = message.resource_spans[0].scope_spans[0].spans
+                self.acknowledged += [span.trace_id.hex() for span in spans]
+
+
+def stored(instance: Instance) -> set[str]:
+    return {row["trace_id"] for row in instance.sql("SELECT trace_id FROM agent_events")}
+
+
+def test_acknowledged_spans_survive_kill_9(tmp_path: Path) -> None:
+    chance = random.Random(7)
+    acknowledged: list[str] = []
+    for _ in range(5):
+        with Instance(tmp_path / "data") as instance:
+            loads = [Load(instance) for _ in range(4)]
+            for load in loads:
+                load.start()
+            eventually(lambda: all(load.acknowledged for load in loads))  # noqa: B023
+            time.sleep(chance.uniform(0.05, 0.6))  # a random moment is the point
+            instance.kill()
+            for load in loads:
+                load.join()
+                acknowledged += load.acknowledged
+    with Instance(tmp_path / "data") as instance:
+        rows = stored(instance)
+        assert not set(acknowledged) - rows
+        assert len(acknowledged) > 500
+        # What was stored but not acknowledged before a crash counts in the rollups as well.
+        assert instance.sql(ROLLUP) == instance.sql(ROWS)
+        hours = instance.sql(ROLLUP.replace("_1m", "_1h"))
+        assert hours == instance.sql(ROWS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> None:
+    with Instance(tmp_path / "data") as instance:
+        loads = [Load(instance) for _ in range(4)]
+        for load in loads:
+            load.start()
+        eventually(lambda: sum(len(load.acknowledged) for load in loads) > 500)
+        assert instance.stop(number) == 0
+        for load in loads:
+            load.join()
+    with Instance(tmp_path / "data") as instance:
+        assert not {i for load in loads for i in load.acknowledged} - stored(instance)
+        assert instance.sql(ROLLUP) == instance.sql(ROWS)
+
+
+def test_a_stop_with_a_query_running_exits_0(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        heavy = threading.Thread(
+            target=lambda: pytest.raises(
+                OSError, instance.sql, "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"
+            )
+        )
+        heavy.start()
+        eventually(lambda: int(instance.sql("SELECT count() AS n FROM system.processes")[0]["n"]) > 1)
+        assert instance.stop() == 0
+        heavy.join()
+
+
+def test_a_second_instance_says_who_holds_the_store(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        second = subprocess.run(
+            [sys.executable, "-m", "spanhouse", "up", "--data", str(tmp_path / "data")],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert second.returncode == 1
+        assert f"process {instance.process.pid} has this store open" in second.stderr
+        assert "Traceback" not in second.stderr
+
+
+def test_a_port_in_use_names_the_port_and_the_flag(tmp_path: Path) -> None:
+    flags = ["otlp-grpc", "otlp-http", "clickhouse-http", "metrics"]
+    for flag in flags:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            others = [f"--{other}=127.0.0.1:0" for other in flags if other != flag]
+            done = subprocess.run(
+                [sys.executable, "-m", "spanhouse", "up", "--data", str(tmp_path / "data"), f"--{flag}={address}", *others],
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        assert done.returncode == 1
+        assert f"--{flag} {address}" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_probes_and_metrics(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        assert instance.get("metrics", "/healthz") == "ok\n"
+        assert instance.get("metrics", "/readyz") == "ok\n"
+        assert instance.post(request(7).SerializeToString())[0] == 200
+        assert instance.metric("spanhouse_spans_stored_total") == 7
+
+
+def test_a_heavy_query_does_not_hold_up_acknowledgements(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        heavy = [
+            subprocess.Popen(
+                [sys.executable, "-m", "spanhouse", "sql", "--data", str(tmp_path / "data"),
+                 "SELECT sum(sipHash64(number)) FROM numbers_mt(1000000000000)"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        running = "SELECT count() AS n FROM system.processes WHERE query LIKE '%numbers_mt%'"
+        eventually(lambda: int(instance.sql(running)[0]["n"]) >= 3)
+        for _ in range(20):
+            assert instance.post(request(10).SerializeToString())[0] == 200
+        # Its client's end is its own end.
+        for client in heavy:
+            client.kill()
+            client.wait()
+        eventually(lambda: int(instance.sql(running)[0]["n"]) <= 1)
