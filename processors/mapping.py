@@ -1,0 +1,197 @@
+"""The mapping tables: YAML files that say which attributes fill which column of a row.
+
+The files lie in `mappings/`; `otel.yaml` explains their shape. They are read through YAML's node tree
+rather than as plain data, so that a mistake in a user's file is reported with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+import polars as pl
+import yaml
+
+from spanhouse.batch import DECODED, KINDS, NORMALIZED, Schema
+from spanhouse.errors import UserError
+
+# Columns that rules may fill besides a row's own; `price` reads them and they are not stored.
+HELPERS: Final[Schema] = {"service_tier": pl.String, "reported_cost_usd": pl.Float64}
+# These come from a span's own fields, never from attributes.
+_COMPUTED: Final = ("status", "latency_ms", "cost_usd", "cost_source", "span_kind")
+COLUMNS: Final[Schema] = {
+    name: dtype for name, dtype in (NORMALIZED | HELPERS).items() if name not in _COMPUTED
+}
+STATUSES: Final = ("unset", "ok", "error")  # by OTLP's StatusCode
+
+_ATTRIBUTE_SOURCES: Final = ("span", "resource", "scope")
+_UNITS_MS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+_TEXT_COLUMNS: Final = [name for name, dtype in (DECODED | COLUMNS).items() if dtype == pl.String]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One way to fill a column; `mappings/otel.yaml` says what the keys mean.
+
+    Attributes:
+        source: column that is read: a raw column (`span:<key>`), `event:<name>:<attribute>`, a column's
+            name, or '' where the rule reads nothing.
+        event: the event's name and attribute for an event rule.
+        factor: what a number is multiplied by.
+        line: where the rule stands in its file.
+    """
+
+    source: str = ""
+    event: tuple[str, str] | None = None
+    factor: float = 1.0
+    values: dict[str, str] = field(default_factory=dict)
+    starts_with: tuple[str, ...] = ()
+    constant: str | None = None
+    status: str | None = None
+    line: int = 0
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether the source is an attribute of the span, its resource or its scope."""
+        return self.source.partition(":")[0] in _ATTRIBUTE_SOURCES
+
+    @property
+    def is_column(self) -> bool:
+        """Whether the source is another column."""
+        return bool(self.source) and ":" not in self.source
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the column gets the source's own value."""
+        return not self.values and not self.starts_with and self.constant is None and self.factor == 1.0
+
+
+def load(path: Path) -> dict[str, list[Rule]]:
+    """Rules by column, in order of preference. Raises UserError naming file, line and key."""
+    return _File(path).columns()
+
+
+class _File:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the mapping: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: the mapping is not UTF-8 text") from error
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UserError(f"{path}, line {line}: not valid YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not valid YAML: {error}") from error
+
+    def columns(self) -> dict[str, list[Rule]]:
+        if self._root is None:
+            raise UserError(f"{self._path}: the mapping is empty; it needs the key 'columns'")
+        top = self._mapping(self._root, "the file")
+        for key, (node, _) in top.items():
+            if key != "columns":
+                self._fail(node, f"{key}: unknown key; the one key of a mapping is 'columns'")
+        if "columns" not in top:
+            self._fail(self._root, "the key 'columns' is missing")
+        rules: dict[str, list[Rule]] = {}
+        for column, (node, value) in self._mapping(top["columns"][1], "columns").items():
+            if column not in COLUMNS:
+                self._fail(node, f"{column}: no such column; there are {', '.join(COLUMNS)}")
+            if not isinstance(value, yaml.SequenceNode):
+                self._fail(value, f"{column}: must be a list of rules")
+            rules[column] = [self._rule(column, item) for item in value.value]
+        return rules
+
+    def _rule(self, column: str, node: yaml.Node) -> Rule:
+        entries = self._mapping(node, column)
+        readers: dict[str, Callable[[yaml.Node, str], Any]] = {
+            "values": self._values, "starts_with": self._texts,
+        }  # fmt: skip
+        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "unit", "values", "starts_with", "is",
+                 "status")  # fmt: skip
+        got: dict[str, Any] = {}
+        for key, (key_node, value) in entries.items():
+            if key not in known:
+                self._fail(key_node, f"{column}: unknown key '{key}'; a rule's keys are {', '.join(known)}")
+            got[key] = readers.get(key, self._text)(value, f"{column}.{key}")
+
+        def fail(key: str, text: str) -> NoReturn:
+            self._fail(entries[key][0] if key in entries else node, f"{column}: {text}")
+
+        self._check(column, got, fail)
+        return Rule(
+            source=_source(got),
+            event=(got["event"], got["attribute"]) if "event" in got else None,
+            factor=_UNITS_MS[got.get("unit", "ms")],
+            values=got.get("values", {}),
+            starts_with=got.get("starts_with", ()),
+            constant=got.get("is"),
+            status=got.get("status"),
+            line=node.start_mark.line + 1,
+        )
+
+    def _check(self, column: str, got: dict[str, Any], fail: Callable[[str, str], NoReturn]) -> None:
+        sources = [key for key in (*_ATTRIBUTE_SOURCES, "event", "column") if key in got]
+        is_text = COLUMNS[column] == pl.String
+        if len(sources) > 1:
+            fail(sources[1], f"a rule has one source, this has {' and '.join(sources)}")
+        if not sources and not ("status" in got and "is" in got):
+            fail("", "a rule needs a source: span, resource, scope, event or column")
+        if ("event" in got) != ("attribute" in got):
+            fail("event", "'event' and 'attribute' belong together")
+        if got.get("column", "model") not in _TEXT_COLUMNS or got.get("column") == column:
+            fail("column", f"'column' cannot be '{got['column']}'")
+        if got.get("status", "ok") not in STATUSES:
+            fail("status", f"'status' must be one of {', '.join(STATUSES)}")
+        if got.get("unit", "ms") not in _UNITS_MS:
+            fail("unit", f"'unit' must be one of {', '.join(_UNITS_MS)}")
+        if "unit" in got and column != "ttft_ms":
+            fail("unit", "'unit' is only for columns in milliseconds")
+        if not is_text and (got.keys() & {"values", "starts_with", "is", "column"}):
+            fail("", "is a number; only 'span', 'resource', 'scope', 'event' and 'status' apply")
+        if "starts_with" in got and "is" not in got:
+            fail("starts_with", "'starts_with' needs 'is'")
+        if column == "kind" and not {got.get("is", "llm"), *got.get("values", {}).values()} <= {*KINDS}:
+            fail("is" if "is" in got else "values", f"kinds are {', '.join(KINDS)}")
+
+    def _mapping(self, node: yaml.Node, what: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        if not isinstance(node, yaml.MappingNode):
+            self._fail(node, f"{what}: must be a mapping of keys to values")
+        if not node.value:
+            self._fail(node, f"{what}: must not be empty")
+        entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        for key_node, value in node.value:
+            key = self._text(key_node, what)
+            if key in entries:
+                self._fail(key_node, f"{what}: '{key}' is there twice")
+            entries[key] = (key_node, value)
+        return entries
+
+    def _values(self, node: yaml.Node, what: str) -> dict[str, str]:
+        return {key: self._text(value, what) for key, (_, value) in self._mapping(node, what).items()}
+
+    def _texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:
+        if not isinstance(node, yaml.SequenceNode):
+            self._fail(node, f"{what}: must be a list")
+        return tuple(self._text(item, what) for item in node.value)
+
+    def _text(self, node: yaml.Node, what: str) -> str:
+        if not isinstance(node, yaml.ScalarNode) or not node.value:
+            self._fail(node, f"{what}: must be a text that is not empty")
+        return str(node.value)
+
+    def _fail(self, node: yaml.Node, text: str) -> NoReturn:
+        raise UserError(f"{self._path}, line {node.start_mark.line + 1}: {text}")
+
+
+def _source(got: dict[str, Any]) -> str:
+    for source in _ATTRIBUTE_SOURCES:
+        if source in got:
+            return f"{source}:{got[source]}"
+    if "event" in got:
+        return f"event:{got['event']}:{got['attribute']}"
+    return str(got.get("column", ""))
