@@ -6,9 +6,10 @@ from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
-# Payloads (requests, Kafka messages) by receiver and how they ended: stored, malformed, overloaded,
-# unavailable. Rising `overloaded`: give the process more CPU or send less; `unavailable`: the log says
-# what the store or a processor refused.
+# Payloads (requests, Kafka messages) by receiver and how they ended: stored, malformed, too_large,
+# overloaded, unavailable, cancelled (the sender left before the answer). Rising `overloaded`: give the
+# process more CPU or send less; `too_large`: raise the limit of the body size or send smaller batches;
+# `unavailable`: the log says what the store or a processor refused.
 REQUESTS: Final = Counter("spanhouse_requests", "OTLP payloads received.", ["receiver", "outcome"])
 # Compressed or not as sent. Compare with the limit of the body size before raising it.
 RECEIVED_BYTES: Final = Counter("spanhouse_received_bytes", "OTLP payload bytes received.", ["receiver"])
