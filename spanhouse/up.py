@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spanhouse import rollups, running
-from spanhouse.clickhouse_http.server import start_clickhouse_http
+from spanhouse.clickhouse_http.server import Limits, start_clickhouse_http
 from spanhouse.config import Address, Config, build_processors
 from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
@@ -148,7 +148,19 @@ def _servers(
         return server.port, server.stop
 
     async def clickhouse_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
-        server = await start_clickhouse_http(store, address.host, address.port)
+        settings = config.exporters.clickhouse
+        server = await start_clickhouse_http(
+            store,
+            address.host,
+            address.port,
+            user=settings.user,
+            password=settings.password,
+            limits=Limits(
+                max_rows=settings.max_rows,
+                max_seconds=settings.max_seconds,
+                max_memory_bytes=settings.max_memory_bytes,
+            ),
+        )
         return server.port, server.stop
 
     async def metrics(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
