@@ -44,4 +44,6 @@ BATCH_SPANS: Final = Histogram(
 BATCH_FAILURES: Final = Counter("spanhouse_batch_failures", "Batches that failed as a whole.", ["step"])
 # Queries on the ClickHouse endpoint by outcome: ok, refused, failed, cancelled.
 QUERIES: Final = Counter("spanhouse_queries", "Queries on the ClickHouse endpoint.", ["outcome"])
+# Queries running now; at the limit of four others wait. Long at the limit: somebody's queries are heavy.
+QUERIES_RUNNING: Final = Gauge("spanhouse_queries_running", "Queries running on the ClickHouse endpoint.")
 QUERY_SECONDS: Final = Histogram("spanhouse_query_seconds", "Seconds per query on the ClickHouse endpoint.")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
@@ -73,7 +74,10 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
     batch = batch.with_columns(
         _default(name, dtype) for name, dtype in NORMALIZED.items() if name not in batch.columns
     )
-    return Finished(_to_arrow(_fold(batch, targets)), rejected)
+    raws = [c for c in batch.columns if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
+    same = _same(batch, [raw for raw in raws if raw in targets], targets)
+    batch = batch.with_columns(promoted=_promoted(same, targets, batch.height))
+    return Finished(_to_arrow(batch, _left(batch, raws, same)), rejected)
 
 
 def _default(name: str, dtype: Any) -> pl.Expr:
@@ -83,33 +87,40 @@ def _default(name: str, dtype: Any) -> pl.Expr:
     return pl.lit(value, dtype=dtype).alias(name)
 
 
-def _fold(batch: pl.DataFrame, targets: Mapping[str, str]) -> pl.DataFrame:
-    """Add `promoted` and put attributes that no column stands for back into their list."""
-    raws = [c for c in batch.columns if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
-    same = {
-        raw: pl.col(raw) == pl.col(targets[raw]).cast(batch.schema[raw], strict=False)
-        for raw in raws
-        if raw in targets
-    }
-    masks = batch.select(
-        pl.sum_horizontal(
-            pl.when(same[raw]).then(1 << bit).otherwise(0).cast(pl.Int64) for bit, raw in enumerate(group)
-        ).alias(f"mask{i}")
-        for i, group in enumerate(_groups(list(same)))
-    )
-    batch = batch.with_columns(promoted=_promoted(masks, list(same), targets, batch.height))
-    left = batch.select(
-        (pl.col(raw).is_not_null() & ~same.get(raw, pl.lit(False)).fill_null(False)).alias(raw)
+def _same(batch: pl.DataFrame, raws: list[str], targets: Mapping[str, str]) -> pl.DataFrame:
+    """Per raw column, where the row's column has exactly the attribute's value."""
+    return batch.select(
+        (pl.col(raw) == pl.col(targets[raw]).cast(batch.schema[raw], strict=False))
+        .fill_null(False)
+        .alias(raw)
         for raw in raws
     )
-    kept = [raw for raw in raws if left[raw].any()]
-    for source, column in _SOURCES.items():
-        pairs = [_pair(raw, left[raw], batch.schema[raw]) for raw in kept if raw.startswith(f"{source}:")]
-        if pairs:
-            batch = batch.with_columns(
-                pl.concat_list(pl.col(column), pl.concat_list(pairs).list.drop_nulls()).alias(column)
-            )
-    return batch
+
+
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """Attributes of one key that go back to their list: one value for each of `rows`."""
+
+    key: str
+    type: ValueType
+    rows: npt.NDArray[np.int32]
+    values: pa.Array
+
+
+def _left(batch: pl.DataFrame, raws: list[str], same: pl.DataFrame) -> dict[str, list[_Left]]:
+    """Attribute list -> what no column stands for."""
+    left: dict[str, list[_Left]] = {column: [] for column in _SOURCES.values()}
+    for raw in raws:
+        series = batch[raw]
+        where = series.is_not_null()
+        if raw in same.columns:
+            where &= ~same[raw]
+        rows = where.arg_true().to_numpy().astype(np.int32)
+        if len(rows):
+            source, _, key = raw.partition(":")
+            values = _arrow(series.filter(where).cast(pl.String))
+            left[_SOURCES[source]].append(_Left(key, _RAW_TYPES[type(series.dtype)], rows, values))
+    return left
 
 
 def _is_raw(column: str) -> bool:
@@ -120,49 +131,41 @@ def _groups(names: list[str]) -> list[list[str]]:
     return [names[i : i + _MASK_BITS] for i in range(0, len(names), _MASK_BITS)]
 
 
-def _promoted(masks: pl.DataFrame, names: list[str], targets: Mapping[str, str], height: int) -> pl.Series:
+def _promoted(same: pl.DataFrame, targets: Mapping[str, str], height: int) -> pl.Series:
     """JSON text per span; made once per distinct set of attributes, of which a batch has few."""
-    if not masks.width:
-        return pl.Series("promoted", [""]).new_from_index(0, height)
-    distinct = masks.unique(maintain_order=True)
-    groups = _groups(names)
-    texts = [
-        json.dumps(
-            {
-                name: targets[name]
-                for mask, group in zip(row, groups, strict=True)
-                for bit, name in enumerate(group)
-                if mask >> bit & 1
-            },
-            separators=(",", ":"),
+    groups = [same.columns[i : i + _MASK_BITS] for i in range(0, same.width, _MASK_BITS)]
+    masks = same.select(
+        pl.sum_horizontal(pl.when(raw).then(1 << bit).otherwise(0) for bit, raw in enumerate(group)).alias(
+            str(i)
         )
-        if any(row)
-        else ""
-        for row in distinct.iter_rows()
-    ]
+        for i, group in enumerate(groups)
+    )
+    if not masks.width:
+        return pl.Series([""]).new_from_index(0, height)
+    distinct = masks.unique(maintain_order=True)
+    texts = []
+    for row in distinct.iter_rows():
+        names = [
+            name
+            for mask, group in zip(row, groups, strict=True)
+            for bit, name in enumerate(group)
+            if mask >> bit & 1
+        ]
+        pairs = {name: targets[name] for name in names}
+        texts.append(json.dumps(pairs, separators=(",", ":")) if pairs else "")
     if len(texts) == 1:
-        return pl.Series("promoted", texts).new_from_index(0, height)
+        return pl.Series(texts).new_from_index(0, height)
     lookup = distinct.with_columns(promoted=pl.Series(texts))
     return masks.join(lookup, on=masks.columns, how="left", maintain_order="left")["promoted"]
 
 
-def _pair(raw: str, left: pl.Series, dtype: pl.DataType) -> pl.Expr:
-    key = raw.partition(":")[2]
-    attribute = pl.struct(
-        key=pl.lit(key),
-        value=pl.col(raw).cast(pl.String),
-        type=pl.lit(int(_RAW_TYPES[type(dtype)]), dtype=pl.UInt8),
-    )
-    return pl.when(left).then(attribute)
-
-
-def _to_arrow(batch: pl.DataFrame) -> pa.Table:
-    columns: dict[str, pa.Array] = {"ts": batch["start_ns"].cast(pl.Int64).cast(pl.Datetime("ns", "UTC"))}
-    columns = {name: _arrow(series) for name, series in columns.items()}
+def _to_arrow(batch: pl.DataFrame, left: Mapping[str, list[_Left]]) -> pa.Table:
+    start = batch["start_ns"].cast(pl.Int64).cast(pl.Datetime("ns", "UTC"))
+    columns: dict[str, pa.Array] = {"ts": _arrow(start)}
     for name in _PLAIN:
         columns[name] = _arrow(batch[name])
     for name, (values, types) in _MAPS.items():
-        columns[values], columns[types] = _maps(_arrow(batch[name]))
+        columns[values], columns[types] = _maps(_merge(_arrow(batch[name]), left[name]))
     for name, fields in _NESTED.items():
         array = _arrow(batch[name])
         offsets, struct = array.offsets, array.values
@@ -171,7 +174,7 @@ def _to_arrow(batch: pl.DataFrame) -> pa.Table:
             if name == "events" and field == "ts":
                 values_of = values_of.cast(pa.int64()).cast(pa.timestamp("ns", "UTC"))
             columns[f"{name}.{field}"] = pa.LargeListArray.from_arrays(offsets, values_of)
-        values_map, types_map = _maps(struct.field(struct.type.get_field_index("attrs")))
+        values_map, types_map = _maps(_flat(struct.field(struct.type.get_field_index("attrs"))))
         columns[f"{name}.attrs"] = pa.LargeListArray.from_arrays(offsets, values_map)
         columns[f"{name}.attr_types"] = pa.LargeListArray.from_arrays(offsets, types_map)
     return pa.table(columns)
@@ -185,18 +188,55 @@ def _arrow(series: pl.Series) -> pa.Array:
     return pa.concat_arrays([array]) if array.offset else array
 
 
-def _maps(attributes: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """An ATTRIBUTES list as Map(key, value), and Map(key, type) of those that are not strings."""
-    offsets = attributes.offsets.to_numpy().astype(np.int32)
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """Attribute lists as flat arrays: list i has the pairs offsets[i] to offsets[i + 1]."""
+
+    offsets: npt.NDArray[np.int32]
+    keys: pa.Array
+    values: pa.Array
+    types: npt.NDArray[np.uint8]
+
+
+def _flat(attributes: pa.Array) -> _Flat:
     keys, values, types = (attributes.values.field(i) for i in range(3))
-    type_codes = types.to_numpy(zero_copy_only=False)
-    other = type_codes != ValueType.STRING
-    before = np.zeros(len(type_codes) + 1, np.int32)
+    offsets = attributes.offsets.to_numpy().astype(np.int32)
+    return _Flat(offsets, keys, values, types.to_numpy(zero_copy_only=False))
+
+
+def _merge(attributes: pa.Array, left: list[_Left]) -> _Flat:
+    """The lists with what is left appended to them."""
+    flat = _flat(attributes)
+    if not left:
+        return flat
+    counts = np.diff(flat.offsets)
+    first, last = int(flat.offsets[0]), int(flat.offsets[-1])
+    rows = np.concatenate(
+        [np.repeat(np.arange(len(counts), dtype=np.int32), counts), *(part.rows for part in left)]
+    )
+    order = pa.array(np.argsort(rows, kind="stable"))
+    keys = [pa.array([part.key], flat.keys.type).take(pa.array(np.zeros_like(part.rows))) for part in left]
+    types = [np.full(len(part.rows), part.type, np.uint8) for part in left]
+    offsets = np.zeros(len(counts) + 1, np.int32)
+    np.cumsum(np.bincount(rows, minlength=len(counts)), out=offsets[1:])
+    return _Flat(
+        offsets,
+        pa.concat_arrays([flat.keys[first:last], *keys]).take(order),
+        pa.concat_arrays([flat.values[first:last], *(part.values for part in left)]).take(order),
+        np.concatenate([flat.types[first:last], *types])[order.to_numpy()],
+    )
+
+
+def _maps(flat: _Flat) -> tuple[pa.Array, pa.Array]:
+    """Attribute lists as Map(key, value), and Map(key, type) of those that are not strings."""
+    other = flat.types != ValueType.STRING
+    before = np.zeros(len(other) + 1, np.int32)
     np.cumsum(other, out=before[1:])
-    mask = pa.array(other)
     return (
-        pa.MapArray.from_arrays(pa.array(offsets), keys, values),
+        pa.MapArray.from_arrays(pa.array(flat.offsets), flat.keys, flat.values),
         pa.MapArray.from_arrays(
-            pa.array(before[offsets]), keys.filter(mask), types.filter(mask).cast(pa.int8())
+            pa.array(before[flat.offsets]),
+            flat.keys.filter(pa.array(other)),
+            pa.array(flat.types[other].astype(np.int8)),
         ),
     )

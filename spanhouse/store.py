@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.resources
 import re
-import threading
 import time
 from collections.abc import Iterator
 from importlib.resources.abc import Traversable
@@ -71,7 +70,9 @@ class Store:
             self._root = chdb.connect(str(self.path))
         except RuntimeError as error:
             raise UserError(f"--data {path}: the store cannot be opened: {error}") from error
-        self._closing = threading.Event()
+        # At every opening `default` is an overlay over the file system: its tables would be any file.
+        self._root.query("DROP DATABASE default")
+        self._root.query("CREATE DATABASE default ENGINE = Memory")
         self._root.query(f"CREATE DATABASE IF NOT EXISTS {self.DATABASE} ENGINE = Atomic")
         self._root.query(f"USE {self.DATABASE}")
         self._migrate()

@@ -71,6 +71,23 @@ def test_the_table_of_metrics_is_that_of_the_code() -> None:
     assert documented == exported
 
 
+def test_the_columns_are_those_of_the_tables(tmp_path: Path) -> None:
+    text = (ROOT / "docs/data-model.md").read_text()
+    events, rollups = text.split("### agent_metrics_1m", 1)
+    rows = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \|", events, re.M)
+    rollup_cells = re.findall(r"^\| (`[^|]+) \|", rollups.split("Sums add up")[0], re.M)
+    documented = re.findall(r"`(\w+)`", " ".join(rollup_cells).replace("`agent_metrics_1h`", ""))
+    with Instance(tmp_path / "data") as instance:
+        described = {row["name"]: row["type"] for row in instance.sql("DESCRIBE agent_events")}
+        assert [name for name, _ in rows] == list(described)
+        for name, kind in rows:
+            if kind.startswith("`"):
+                assert kind == f"`{described[name]}`", name
+        for table, time in (("agent_metrics_1m", "minute"), ("agent_metrics_1h", "hour")):
+            names = {row["name"] for row in instance.sql(f"DESCRIBE {table}")}
+            assert names == set(documented) - {"minute", "hour"} | {time}
+
+
 def test_queries_run(tmp_path: Path) -> None:
     queries = [(document.name, query) for document in DOCUMENTS for query in blocks(document, "sql")]
     assert len(queries) > 5

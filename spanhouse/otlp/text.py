@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from spanhouse.otlp.wire import Bytes, code_point, kernel, load8
+from spanhouse.otlp.wire import Bytes, code_point, kernel, load8, uint8, uint64
 
 ROOM: Final = 6
 
@@ -35,19 +35,19 @@ def put_hex(out: Bytes, o: int, a: Bytes, p: int, end: int) -> int:
 @kernel
 def put_int(out: Bytes, o: int, value: int) -> int:
     """Write an int64 in decimal."""
-    rest = np.uint64(value)
+    rest = uint64(value)
     if value < 0:
         out[o] = ord("-")
         o += 1
-        rest = np.uint64(0) - rest
+        rest = uint64(0) - rest
     n = 1
-    bound = rest // np.uint64(10)
-    while bound > np.uint64(0):
+    bound = rest // uint64(10)
+    while bound > uint64(0):
         n += 1
-        bound //= np.uint64(10)
+        bound //= uint64(10)
     for i in range(o + n - 1, o - 1, -1):
-        out[i] = np.uint8(rest % np.uint64(10)) + np.uint8(48)
-        rest //= np.uint64(10)
+        out[i] = uint8(rest % uint64(10)) + uint8(48)
+        rest //= uint64(10)
     return o + n
 
 

@@ -11,6 +11,8 @@ from spanhouse.otlp.wire import (
     UNUSUAL,
     Bytes,
     Ints,
+    inlined,
+    int64,
     is_utf8,
     kernel,
     length,
@@ -25,11 +27,10 @@ from spanhouse.otlp.wire import (
 EMPTY, STRING, BOOL, INT, DOUBLE, ARRAY, KVLIST, BYTES = range(8)
 
 
-@kernel
+@inlined
 def key_value(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, int, int]:
-    """Read a `KeyValue`: (error or 0, key start, key end, value start, value end)."""
-    key, key_end, value, value_end = p, p, p, p
-    seen = False
+    """Read a `KeyValue`: (error or 0, key start, key end, value start or -1 if it has none, value end)."""
+    key, key_end, value, value_end = p, p, int64(-1), int64(-1)
     while p < end:
         t, p = tag(a, p, end)
         if p < 0:
@@ -40,9 +41,8 @@ def key_value(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, in
                 return key, key, key_end, value, value_end
             key_end = p
         elif t == 18:
-            if seen:
+            if value >= 0:
                 return UNUSUAL, key, key_end, value, value_end
-            seen = True
             value, p = length(a, p, end)
             if value < 0:
                 return value, key, key_end, value, value_end
@@ -54,14 +54,16 @@ def key_value(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, in
     return 0, key, key_end, value, value_end
 
 
-@kernel
+@inlined
 def any_value(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, int]:
     """Read an `AnyValue`: (error or 0, type, number or start, end).
 
     Booleans, integers and doubles (their bits) come as the number, the other types as a range.
     """
-    kind, x, y = EMPTY, p, p
+    kind, x, y = int64(EMPTY), p, p
     members = 0
+    if p < 0:  # absent
+        return 0, kind, x, y
     while p < end:
         t, p = tag(a, p, end)
         if p < 0:
@@ -77,7 +79,7 @@ def any_value(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, in
             if p < 0:
                 return p, kind, x, y
             if t == 16:
-                x = np.int64(x != 0)
+                x = int64(x != 0)
         elif t == 33:
             if end - p < 8:
                 return skip(a, p, end, t, depth), kind, x, y
@@ -101,43 +103,41 @@ def check_nested(
 
     Returns (error or 0, number of doubles collected so far, whether all text is UTF-8).
     """
-    ends = np.empty(MAX_DEPTH + 1, np.int64)
-    maps = np.empty(MAX_DEPTH + 1, np.bool_)
-    ends[0], maps[0] = end, is_map
+    stack = np.empty((MAX_DEPTH + 1, 3), np.int64)  # position, end, depth * 2 + is it a map
+    stack[0, 0], stack[0, 1], stack[0, 2] = p, end, depth * 2 + is_map
     level, good = 0, True
-    depths = np.empty(MAX_DEPTH + 1, np.int64)
-    depths[0] = depth
     while level >= 0:
-        if p >= ends[level]:
+        p, end = stack[level, 0], stack[level, 1]
+        if p >= end:
             level -= 1
             continue
-        t, p = tag(a, p, ends[level])
+        depth, is_map = stack[level, 2] >> 1, stack[level, 2] & 1 != 0
+        t, p = tag(a, p, end)
         if p < 0:
             return p, n, good
         if t != 10:
-            p = skip(a, p, ends[level], t, depths[level])
+            p = skip(a, p, end, t, depth)
             if p < 0:
                 return p, n, good
+            stack[level, 0] = p
             continue
-        start, stop = length(a, p, ends[level])
-        if start < 0:
-            return start, n, good
-        p = stop
-        inner = depths[level] + 1  # of the element
-        value, value_end = start, stop
-        if maps[level]:
-            if inner > MAX_DEPTH:
+        value, p = length(a, p, end)
+        if value < 0:
+            return value, n, good
+        stack[level, 0] = p
+        value_end = p
+        depth += 1
+        if is_map:
+            if depth > MAX_DEPTH:
                 return DEPTH, n, good
-            error, key, key_end, value, value_end = key_value(a, start, stop, inner)
+            error, key, key_end, value, value_end = key_value(a, value, value_end, depth)
             if error != 0:
                 return error, n, good
             good = good and is_utf8(a, key, key_end)
-            if value == value_end:
-                continue
-            inner += 1
-        if inner > MAX_DEPTH:
+            depth += 1
+        if value >= 0 and depth > MAX_DEPTH:
             return DEPTH, n, good
-        error, kind, x, y = any_value(a, value, value_end, inner)
+        error, kind, x, y = any_value(a, value, value_end, depth)
         if error != 0:
             return error, n, good
         if kind == STRING:
@@ -145,12 +145,101 @@ def check_nested(
         elif kind == DOUBLE:
             doubles[n] = x
             n += 1
-        elif kind == ARRAY or kind == KVLIST:
-            if inner + 1 > MAX_DEPTH:
+        elif kind in (ARRAY, KVLIST):
+            if depth + 1 > MAX_DEPTH:
                 return DEPTH, n, good
-            # Go on inside; what follows the value in this element was checked by `any_value`.
-            level, n_error, n, good = _descend(a, x, y, kind == KVLIST, inner + 1, doubles, n, good, level)
-            if n_error != 0:
-                return n_error, n, good
-            return 0, n, good
+            level += 1
+            stack[level, 0], stack[level, 1] = x, y
+            stack[level, 2] = (depth + 1) * 2 + (kind == KVLIST)
     return 0, n, good
+
+
+@kernel
+def _is_marker(a: Bytes, p: int, end: int) -> bool:
+    # Whether a map's key is one or more `$` and then `bytes` or `double`.
+    if p == end or load8(a, p) != ord("$"):
+        return False
+    while p < end and load8(a, p) == ord("$"):
+        p += 1
+    bits = load64(a, p)
+    if end - p == 5:
+        return bits & 0xFFFFFFFFFF == 0x7365747962
+    return end - p == 6 and bits & 0xFFFFFFFFFFFF == 0x656C62756F64
+
+
+@kernel
+def put_double(out: Bytes, o: int, text: Bytes, p: int, end: int) -> int:
+    """Write a double's text as polars casts it, `inf` spelled `Infinity`."""
+    if load8(text, end - 1) == ord("f"):
+        if end - p == 4:
+            o = put_ascii(out, o, b"-")
+        return put_ascii(out, o, b"Infinity")
+    return put_bytes(out, o, text, p, end)
+
+
+@kernel
+def _put_number(out: Bytes, o: int, text: Bytes, p: int, end: int) -> int:
+    if load8(text, end - 1) <= ord("9"):
+        return put_bytes(out, o, text, p, end)
+    o = put_double(out, put_ascii(out, o, b'{"$double":"'), text, p, end)
+    return put_ascii(out, o, b'"}')
+
+
+@kernel
+def put_nested(
+    out: Bytes, o: int, a: Bytes, p: int, end: int, is_map: bool, texts: Bytes, offsets: Ints, n: int
+) -> int:
+    """Write the JSON text of an array or a map that `check_nested` has checked; its doubles begin at `n`."""
+    stack = np.empty((MAX_DEPTH + 1, 3), np.int64)  # position, end, is it a map
+    stack[0, 0], stack[0, 1], stack[0, 2] = p, end, int64(is_map)
+    level = 0
+    out[o] = ord("{") if is_map else ord("[")
+    o += 1
+    first = True
+    while level >= 0:
+        p, end, is_map = stack[level, 0], stack[level, 1], stack[level, 2] != 0
+        if p >= end:
+            out[o] = ord("}") if is_map else ord("]")
+            o += 1
+            first = False
+            level -= 1
+            continue
+        t, p = tag(a, p, end)
+        if t != 10:
+            stack[level, 0] = skip(a, p, end, t, 0)
+            continue
+        value, value_end = length(a, p, end)
+        stack[level, 0] = value_end
+        if not first:
+            o = put_ascii(out, o, b",")
+        first = False
+        if is_map:
+            _, key, key_end, value, value_end = key_value(a, value, value_end, 0)
+            # A map that looks like the form of bytes or of a double is told apart by one more `$`.
+            o = put_json_string(out, o, a, key, key_end)
+            if _is_marker(a, key, key_end):
+                o = put_ascii(out, o - (key_end - key) - 1, b"$")
+                o = put_ascii(out, put_bytes(out, o, a, key, key_end), b'"')
+            o = put_ascii(out, o, b":")
+        _, kind, x, y = any_value(a, value, value_end, 0)
+        if kind == STRING:
+            o = put_json_string(out, o, a, x, y)
+        elif kind == BOOL:
+            o = put_ascii(out, o, b"true") if x else put_ascii(out, o, b"false")
+        elif kind == INT:
+            o = put_int(out, o, x)
+        elif kind == DOUBLE:
+            o = _put_number(out, o, texts, offsets[n], offsets[n + 1])
+            n += 1
+        elif kind == BYTES:
+            o = put_base64(out, put_ascii(out, o, b'{"$bytes":"'), a, x, y)
+            o = put_ascii(out, o, b'"}')
+        elif kind == EMPTY:
+            o = put_ascii(out, o, b"null")
+        else:
+            level += 1
+            stack[level, 0], stack[level, 1], stack[level, 2] = x, y, int64(kind == KVLIST)
+            out[o] = ord("{") if kind == KVLIST else ord("[")
+            o += 1
+            first = True
+    return o

@@ -7,7 +7,9 @@ read and returns the position after what it read, or one of the negative codes i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
 import numpy as np
@@ -16,8 +18,13 @@ from numba import config, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
-Ints = NDArray[np.int64]
+# Numbers in kernels are int64 where they are not said to be something else. For mypy they are Any where
+# numpy's own types would tell Python's integers from numpy's.
+Bytes = NDArray[Any]  # of uint8
+Ints = NDArray[Any]  # of int64
+int64: Any = np.int64
+uint64: Any = np.uint64
+uint8: Any = np.uint8
 
 PADDING: Final = 32
 
@@ -48,101 +55,151 @@ MAX_DEPTH: Final = 100
 _HIGH_BITS: Final = -0x7F7F7F7F7F7F7F80  # 0x8080808080808080
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_A = TypeVar("_A", bound=NDArray[Any])
+
+
+# numba's cache looks at the time of the file that a function stands in, but not at the files of what it
+# calls and compiles in; all kernels are compiled anew when one of their files has changed.
+_SOURCES: Final = hashlib.sha256(
+    b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+).hexdigest()
+
+
+def _compile(function: _F, **options: bool) -> _F:
+    compiled: Any = njit(function, nogil=True, error_model="numpy", **options)  # type: ignore[call-overload]
+    return cast(_F, compiled)
 
 
 def kernel(function: _F) -> _F:
-    """Compile `function` with numba: no GIL, kept in the cache on disk."""
-    return cast(_F, njit(nogil=True, cache=True, error_model="numpy")(function))
+    """Compile `function` with numba, for other kernels to call."""
+    return _compile(function)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _load64_unchecked(_context: Any, array: Any, index: Any) -> Any:
+def inlined(function: _F) -> _F:
+    """Compile a small kernel into those that call it; a call costs several ns, a span makes a hundred."""
+    return _compile(function, forceinline=True)
+
+
+def entry(function: _F) -> _F:
+    """Compile a kernel that Python calls: without the GIL, kept in the cache on disk with all it calls."""
+    compiled: Any = _compile(function, cache=True)
+    compiled._cache._cache_file._source_stamp = _SOURCES
+    return cast(_F, compiled)
+
+
+def _make_pointer(_context: Any, array: Any) -> Any:
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, args[0]).data
-        pointer = builder.bitcast(builder.gep(data, [args[1]]), ir.IntType(64).as_pointer())
-        return builder.load(pointer, align=1)
+        return context.make_array(signature.args[0])(context, builder, args[0]).data
 
-    return types.int64(array, index), codegen
+    pointer_type: Any = types.CPointer
+    return pointer_type(array.dtype)(array), codegen
 
 
-if config.BOUNDSCHECK:  # what the fuzz test runs: every byte is read through a checked index
+def _make_load64(_context: Any, pointer: Any, index: Any) -> Any:
+    def codegen(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        place = builder.bitcast(builder.gep(args[0], [args[1]]), ir.IntType(64).as_pointer())
+        return builder.load(place, align=1)
+
+    return types.int64(pointer, index), codegen
+
+
+_pointer: Any = intrinsic(_make_pointer)
+_load64: Any = intrinsic(_make_load64)
+_config: Any = config
+
+# Kernels called from Python take arrays and hand plain pointers on, which is several times as fast.
+# With NUMBA_BOUNDSCHECK=1, as the fuzz test runs, they hand the arrays on and every index is checked.
+if _config.BOUNDSCHECK:
 
     @kernel
-    def load64(a: Bytes, p: int) -> int:
-        """Return the 8 bytes at `p` as a little-endian int64."""
+    def pointer(array: _A) -> _A:
+        """Return what inner kernels index: here the array itself."""
+        return array
+
+    @inlined
+    def load8(a: Bytes, p: int) -> int:
+        """Return the byte at `p`."""
         if p < 0:
             raise IndexError
-        value = np.int64(0)
+        return int64(a[p])
+
+    @inlined
+    def load64(a: Bytes, p: int) -> int:
+        """Return the 8 bytes at `p` as a little-endian int64."""
+        value = int64(0)
         for i in range(8):
-            value |= np.int64(a[p + i]) << (8 * i)
+            value |= load8(a, p + i) << (8 * i)
         return value
 
 else:
 
     @kernel
+    def pointer(array: _A) -> _A:
+        """Return what inner kernels index: a pointer to the array's data."""
+        result: _A = _pointer(array)
+        return result
+
+    @inlined
     def load64(a: Bytes, p: int) -> int:
         """Return the 8 bytes at `p` as a little-endian int64."""
-        return cast(int, _load64_unchecked(a, p))
+        value: int = _load64(a, p)
+        return value
+
+    @inlined
+    def load8(a: Bytes, p: int) -> int:
+        """Return the byte at `p`."""
+        return int64(a[p])
 
 
-@kernel
-def load8(a: Bytes, p: int) -> int:
-    """Return the byte at `p`."""
-    return np.int64(a[np.uint64(p)])
-
-
-@kernel
+@inlined
 def load_short(a: Bytes, p: int, n: int) -> int:
     """Return the first `n` bytes at `p` as int64, 8 at most."""
     if n >= 8:
         return load64(a, p)
-    return load64(a, p) & ((np.int64(1) << (8 * n)) - 1)
+    return load64(a, p) & ((int64(1) << (8 * n)) - 1)
 
 
-@kernel
+@inlined
 def varint(a: Bytes, p: int, end: int) -> tuple[int, int]:
     """Read a varint of up to 10 bytes: (value, next position or error)."""
-    value = np.int64(0)
+    value = int64(0)
     shift = 0
     while shift < 70:
         if p >= end:
-            return np.int64(0), TRUNCATED
+            return int64(0), TRUNCATED
         byte = load8(a, p)
         p += 1
-        if shift < 64:
-            value |= (byte & 0x7F) << shift
+        value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            if shift == 63 and byte > 1:
-                return np.int64(0), VARINT
             return value, p
         shift += 7
-    return np.int64(0), VARINT
+    return int64(0), VARINT
 
 
-@kernel
+@inlined
 def tag(a: Bytes, p: int, end: int) -> tuple[int, int]:
     """Read a tag: (field number << 3 | wire type, next position or error)."""
     if p < end:
         byte = load8(a, p)
         if 8 <= byte < 0x80:
             return byte, p + 1
-    value = np.int64(0)
+    value = int64(0)
     for i in range(5):
         if p >= end:
-            return np.int64(0), TRUNCATED
+            return int64(0), TRUNCATED
         byte = load8(a, p)
         p += 1
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             if value > 0xFFFFFFFF:
-                return np.int64(0), VARINT
+                return int64(0), VARINT
             if value < 8:
-                return np.int64(0), FIELD_ZERO
+                return int64(0), FIELD_ZERO
             return value, p
-    return np.int64(0), VARINT
+    return int64(0), VARINT
 
 
-@kernel
+@inlined
 def length(a: Bytes, p: int, end: int) -> tuple[int, int]:
     """Read a length prefix: (position where the field's bytes begin or error, position where they end)."""
     if p < end:
@@ -150,25 +207,25 @@ def length(a: Bytes, p: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             p += 1
             if byte > end - p:
-                return TRUNCATED, np.int64(0)
+                return TRUNCATED, int64(0)
             return p, p + byte
-    value = np.int64(0)
+    value = int64(0)
     for i in range(5):
         if p >= end:
-            return TRUNCATED, np.int64(0)
+            return TRUNCATED, int64(0)
         byte = load8(a, p)
         p += 1
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
             if value > 0x7FFFFFFF:
-                return LENGTH, np.int64(0)
+                return LENGTH, int64(0)
             if value > end - p:
-                return TRUNCATED, np.int64(0)
+                return TRUNCATED, int64(0)
             return p, p + value
-    return VARINT, np.int64(0)
+    return VARINT, int64(0)
 
 
-@kernel
+@inlined
 def _skip_scalar(a: Bytes, p: int, end: int, wire_type: int) -> int:
     if wire_type == 0:
         _, p = varint(a, p, end)
@@ -207,11 +264,11 @@ def _skip_group(a: Bytes, p: int, end: int, field: int, depth: int) -> int:
     return p
 
 
-@kernel
+@inlined
 def skip(a: Bytes, p: int, end: int, t: int, depth: int) -> int:
     """Skip the field whose tag `t` was read, in a message at `depth` (0 is the payload itself)."""
     if t & 7 == 3:
-        return _skip_group(a, p, end, t >> 3, depth)
+        return _skip_group(a, p, end, t >> 3, int64(depth))
     return _skip_scalar(a, p, end, t & 7)
 
 
@@ -244,7 +301,7 @@ def code_point(a: Bytes, p: int, end: int) -> int:
     return n
 
 
-@kernel
+@inlined
 def is_utf8(a: Bytes, p: int, end: int) -> bool:
     """Say whether the bytes are well-formed UTF-8."""
     while p < end:
@@ -258,7 +315,7 @@ def is_utf8(a: Bytes, p: int, end: int) -> bool:
     return True
 
 
-@kernel
+@inlined
 def put_view(views: Ints, at: int, a: Bytes, p: int, n: int, buffer: int) -> None:
     """Write the Arrow string view of the `n` bytes at `p` of data buffer `buffer` to views[at:at+2]."""
     if n > 12:
@@ -266,6 +323,6 @@ def put_view(views: Ints, at: int, a: Bytes, p: int, n: int, buffer: int) -> Non
         views[at + 1] = buffer | (p << 32)
         return
     low = load_short(a, p, n)
-    high = load_short(a, p + 8, n - 8) if n > 8 else np.int64(0)
+    high = load_short(a, p + 8, n - 8) if n > 8 else int64(0)
     views[at] = n | (low << 32)
     views[at + 1] = ((low >> 32) & 0xFFFFFFFF) | (high << 32)

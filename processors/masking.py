@@ -1,0 +1,214 @@
+"""Apply the masking rules of `scrub_rules` to columns of text."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Final
+
+import polars as pl
+
+from spanhouse import metrics
+from spanhouse.processors.scrub_rules import CARD_RANGES, DIGITS, RULES, SECRET_NAMES, Rule
+
+
+def _gate(literals: str) -> str:
+    """A pattern that is in every match of a rule with these literals."""
+    return "(?i)" + "|".join(map(re.escape, literals.split())) if literals else DIGITS
+
+
+# One pass of this tells texts with something to look at from the many without.
+_ANY: Final = _gate(" ".join(rule.literals for rule in RULES)) + "|" + DIGITS
+# Up to so many bytes it is the number of patterns that takes the time, above it is their search.
+_SMALL: Final = 1 << 20
+# A replacement may make room for a match that was hidden before, so rules run until nothing changes.
+# Two or three rounds are the rule; every round leaves less to find.
+_MAX_ROUNDS: Final = 32
+
+_SECRET_TOKEN: Final = f'(?i)(?:{"|".join(SECRET_NAMES)})"$'
+_JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[^"]+'
+_CARD_RANGES: Final = re.compile(CARD_RANGES)
+_NUMBERS: Final = re.compile("[0-9]+(?:[ -][0-9]+)*")
+_ID_BEFORE: Final = re.compile(r"(?:_|(?<!\\)[A-Za-z]|[0-9]\.|[0-9A-Fa-f]{4}-)$")
+_ID_AFTER: Final = re.compile("-?[A-Za-z_]")
+
+
+def find(repeated: Sequence[pl.Series], varied: Sequence[pl.Series] = ()) -> pl.Series:
+    """The distinct texts of all series that may hold something to mask.
+
+    Args:
+        repeated: series of few distinct values, which are cheaper to search each once.
+        varied: the others.
+    """
+    found = [pl.concat([series.alias("text") for series in repeated]).unique().drop_nulls()]
+    found += [series.alias("text") for series in varied]
+    return pl.concat([series.filter(series.str.contains(_ANY)) for series in found]).unique()
+
+
+def mask(texts: pl.Series) -> pl.Series:
+    """The texts, none of them null, with everything masked that the rules find."""
+    is_json = _is_json(texts)
+    if is_json.len():
+        texts = _put(texts, is_json, mask_json(texts.gather(is_json), numbers=True))
+    where = pl.int_range(texts.len(), eager=True)
+    where = where.filter(~where.is_in(is_json.implode()))
+    left = texts.gather(where)
+    for _ in range(_MAX_ROUNDS):
+        masked = _round(left)
+        changed = (masked != left).arg_true()
+        if not changed.len():
+            break
+        left, where = masked.gather(changed), where.gather(changed)
+        texts = _put(texts, where, left)
+    return texts
+
+
+def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
+    """The same for texts that are JSON: strings and keys inside are masked, and JSON it stays.
+
+    Args:
+        texts: valid JSON.
+        numbers: whether numbers are looked at as well.
+    """
+    tokens = pl.DataFrame(
+        {"text": pl.int_range(texts.len(), eager=True), "token": texts.str.extract_all(_JSON_TOKEN)}
+    ).explode("token")
+    where = tokens["token"].str.starts_with('"').arg_true()
+    strings = tokens["token"].gather(where).str.json_decode(pl.String)
+    secret = _after_secret_name(tokens["token"]).gather(where) & ~strings.is_in(["", "[key]"])
+    if secret.any():
+        metrics.SCRUBBED.labels("key").inc(int(secret.sum()))
+    masked = mask(strings.set(secret, "[key]"))
+    changed = (masked != strings).arg_true()
+    result = _put(tokens["token"], where.gather(changed), _quote(masked.gather(changed)))
+    if numbers:
+        where = (~result.str.starts_with('"') & result.str.contains("[0-9]{13}")).arg_true()
+        between = mask(result.gather(where)).str.replace_all("[card]", '"[card]"', literal=True)
+        result = _put(result, where, between)
+    return (
+        tokens.with_columns(result)
+        .group_by("text", maintain_order=True)
+        .agg(pl.col("token").str.join())["token"]
+    )
+
+
+def _is_json(texts: pl.Series) -> pl.Series:
+    """Indices of the texts that hold an array or a map as JSON."""
+    where = texts.str.contains(r"^[ \t\r\n]*[\[{]").arg_true()
+    return where.filter(pl.Series([_parses(text) for text in texts.gather(where)], dtype=pl.Boolean))
+
+
+def _parses(text: str) -> bool:
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not text
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _after_secret_name(tokens: pl.Series) -> pl.Series:
+    """Whether a JSON token is the value of a key that names a secret."""
+    is_value = tokens.shift(1).str.strip_chars() == ":"
+    return (is_value & tokens.shift(2).str.contains(_SECRET_TOKEN)).fill_null(False)
+
+
+def _round(texts: pl.Series) -> pl.Series:
+    small = int(texts.str.len_bytes().sum()) < _SMALL
+    for rule in RULES:
+        if rule.literals and not small:
+            where = pl.int_range(texts.len(), eager=True)
+        else:
+            where = texts.str.contains(_gate(rule.literals)).arg_true()
+        if not where.len():
+            continue
+        masked = _apply(rule, texts.gather(where))
+        if masked is not None:
+            texts = _put(texts, where, masked)
+    return texts
+
+
+def _apply(rule: Rule, texts: pl.Series) -> pl.Series | None:
+    """The texts with what the rule finds masked; None if it finds nothing."""
+    before = texts
+    for pattern, replacement in rule.patterns:
+        # polars knows Unicode's word boundary, the rules mean ASCII's.
+        pattern = pattern.replace(r"\b", r"(?-u:\b)")
+        where = texts.str.contains(pattern).arg_true()
+        if where.len():
+            found = texts.gather(where)
+            masked = _mask_cards(found) if rule.luhn else found.str.replace_all(pattern, replacement)
+            texts = _put(texts, where, masked)
+    changed = int((texts != before).sum()) if texts is not before else 0
+    if not changed:
+        return None
+    metrics.SCRUBBED.labels(rule.name).inc(changed)
+    return texts
+
+
+def _put(texts: pl.Series, where: pl.Series, values: pl.Series) -> pl.Series:
+    return texts.clone().scatter(where, values)
+
+
+def _quote(texts: pl.Series) -> pl.Series:
+    """Texts as JSON strings."""
+    objects = pl.select(pl.struct(v=texts).struct.json_encode()).to_series()
+    return objects.str.strip_prefix('{"v":').str.strip_suffix("}")
+
+
+def _mask_cards(texts: pl.Series) -> pl.Series:
+    """One by one: few texts look like having a card number."""
+    return pl.Series([_NUMBERS.sub(_mask_card, text) for text in texts], dtype=pl.String)
+
+
+def _mask_card(run: re.Match[str]) -> str:
+    """A run of groups of digits with the card numbers in it replaced.
+
+    A card number is made of whole groups, all but the last of at least four digits; lists of small numbers
+    are none.
+    """
+    text, digits = run.string, run.group()
+    groups = [match.span() for match in re.finditer("[0-9]+", digits)]
+    # Groups that touch a letter, and those tied to them by dashes, are part of an id; digits after a
+    # decimal point are part of a number.
+    if _ID_BEFORE.search(text, max(0, run.start() - 5), run.start()):
+        space = digits.find(" ")
+        groups = [group for group in groups if group[0] > space >= 0]
+    if _ID_AFTER.match(text, run.end()):
+        space = digits.rfind(" ")
+        groups = [group for group in groups if group[1] <= space]
+    masked, done, first = "", 0, 0
+    while first < len(groups):
+        last = _card_end(digits, groups, first)
+        if last is None:
+            first += 1
+            continue
+        masked += digits[done : groups[first][0]] + "[card]"
+        done = groups[last][1]
+        first = last + 1
+    return masked + digits[done:]
+
+
+def _card_end(run: str, groups: Sequence[tuple[int, int]], first: int) -> int | None:
+    """Index of the last group of the longest card number that starts with group `first`."""
+    found, number = None, ""
+    if run[groups[first][0]] not in "23456":
+        return None
+    for last in range(first, len(groups)):
+        start, end = groups[last]
+        number += run[start:end]
+        if len(number) > 19:
+            break
+        if len(number) >= 13 and _CARD_RANGES.fullmatch(number) and _luhn(number):
+            found = last
+        if end - start < 4:
+            break
+    return found
+
+
+def _luhn(number: str) -> bool:
+    """The check digit of ISO/IEC 7812-1, annex B."""
+    doubled = (sum(divmod(2 * int(digit), 10)) for digit in number[-2::-2])
+    return (sum(doubled) + sum(map(int, number[-1::-2]))) % 10 == 0

@@ -1,0 +1,216 @@
+"""Take personal data and secrets out of a batch. What counts as such is listed in `scrub_rules`."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+import polars as pl
+
+from spanhouse import metrics
+from spanhouse.batch import ATTRIBUTES, EVENTS, LINKS, ValueType
+from spanhouse.errors import UserError
+from spanhouse.processors.lists import KEEP, element_rows, elements, map_elements
+from spanhouse.processors.masking import find, mask, mask_json
+from spanhouse.processors.scrub_rules import EMAIL_KEYS, SECRET_NAMES, USER_ID_KEYS
+
+# Columns of ids and fixed words, which hold nothing to mask.
+_SKIPPED: Final = frozenset(
+    ("reject", "trace_id", "span_id", "parent_span_id", "trace_state", "scope_schema_url",
+     "resource_schema_url", "kind", "status", "span_kind", "cost_source", "user_id_hash")
+)  # fmt: skip
+# Attribute lists by the prefix of their raw columns, in the order in which a user's id is looked for.
+_SOURCES: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attrs"}
+
+_HASH_HEX: Final = 32
+_HASH: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
+_CACHED_IDS: Final = 65536
+_SECRET_KEY: Final = f"(?i)(?:{'|'.join(SECRET_NAMES)})$"
+
+_PLAIN: Final = [int(ValueType.STRING)]
+_JSON: Final = [int(ValueType.ARRAY), int(ValueType.KVLIST)]
+
+
+class Scrub:
+    """Drop e-mail attributes, replace user ids by a keyed hash, mask what the rules find in any text.
+
+    Scrubbing twice changes nothing more. Numbers are left alone, as are the span's own ids, its times and
+    `trace_state`.
+
+    Args:
+        hash_key: key of the HMAC-SHA256 whose first 32 hex digits become `user_id_hash`. The same key
+            gives the same user the same hash; who does not know it cannot try ids out.
+        user_id_keys: more attributes that hold a user's id.
+        drop_keys: more attributes to drop.
+
+    Raises:
+        UserError: `hash_key` is empty.
+    """
+
+    def __init__(
+        self, hash_key: str = "", user_id_keys: Sequence[str] = (), drop_keys: Sequence[str] = ()
+    ) -> None:
+        if not hash_key:
+            raise UserError("hash_key is empty; set it to a long random text")
+        secret = hash_key.encode()
+        self._user_keys = list(dict.fromkeys((*USER_ID_KEYS, *user_id_keys)))
+        self._dropped = list(dict.fromkeys((*self._user_keys, *EMAIL_KEYS, *drop_keys)))
+
+        @lru_cache(_CACHED_IDS)
+        def keyed_hash(text: str) -> str:
+            return hmac.digest(secret, text.encode(), "sha256").hex()[:_HASH_HEX]
+
+        self._hash = keyed_hash
+
+    def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Scrub a batch."""
+        raw = self._raw_to_drop(batch)
+        seen = _Texts()
+        seen.collect(batch.drop(raw))
+        keys = pl.concat(seen.keys).unique()
+        dropped = keys.filter(keys.is_in(self._dropped)).to_list()
+        batch = self._hash_user_ids(batch, any(key in self._user_keys for key in dropped))
+        batch = batch.drop(raw)
+        changes = _Changes(
+            dropped,
+            keys.filter(keys.str.contains(_SECRET_KEY)).to_list(),
+            _mask(mask, find([*seen.columns, keys], seen.plain)),
+            _mask(mask_json, find(seen.json)),
+        )
+        return changes.apply(batch) if changes else batch
+
+    def _hash_user_ids(self, batch: pl.DataFrame, in_lists: bool) -> pl.DataFrame:
+        """Fill `user_id_hash`; the ids themselves go with the attributes that are dropped."""
+        if "user_id_hash" not in batch.columns:
+            batch = batch.with_columns(user_id_hash=pl.lit(""))
+        hashed = batch["user_id_hash"]
+        # The mapping has put ids there, too, and perhaps from attributes that are not known here.
+        ids = hashed.set(hashed.str.contains(_HASH), "")
+        for found in self._user_ids(batch, in_lists):
+            ids = ids.scatter(found["row"], found["value"])
+        distinct = ids.filter(ids != "").unique()
+        if not distinct.len():
+            return batch
+        metrics.SCRUBBED.labels("user_id").inc(len(distinct))
+        hashes = pl.Series([self._hash(text) for text in distinct], dtype=pl.String)
+        return batch.with_columns(hashed.zip_with(ids == "", ids.replace(distinct, hashes)))
+
+    def _user_ids(self, batch: pl.DataFrame, in_lists: bool) -> Iterator[pl.DataFrame]:
+        """(row, value) of what spans give as their user's id, the most telling last."""
+        for source, column in reversed(_SOURCES.items()):
+            attributes = elements(batch[column]) if in_lists else elements(batch[column].clear())
+            users = attributes["key"].is_in(self._user_keys)
+            if users.any():
+                attributes = attributes.with_columns(element_rows(batch[column])).filter(users)
+            for key in reversed(self._user_keys):
+                for raw in (f"{source}:{key}~", f"{source}:{key}"):
+                    if raw in batch.columns:
+                        values = batch.select(value=pl.col(raw).cast(pl.String)).with_row_index("row")
+                        yield values.filter(pl.col("value") != "")
+                if users.any():
+                    yield attributes.filter((pl.col("key") == key) & (pl.col("value") != ""))
+
+    def _raw_to_drop(self, batch: pl.DataFrame) -> list[str]:
+        keys = set(self._dropped)
+        return [name for name in batch.columns if name.removesuffix("~").partition(":")[2] in keys]
+
+
+@dataclass(slots=True)
+class _Texts:
+    """All texts of a batch by what they are; one entry per column or list they come from."""
+
+    columns: list[pl.Series] = field(default_factory=list)
+    keys: list[pl.Series] = field(default_factory=list)
+    plain: list[pl.Series] = field(default_factory=list)
+    json: list[pl.Series] = field(default_factory=list)
+
+    def collect(self, frame: pl.DataFrame) -> None:
+        for column in frame.get_columns():
+            if column.dtype == pl.String and column.name not in _SKIPPED:
+                self.columns.append(column)
+            elif column.dtype == ATTRIBUTES:
+                attributes = elements(column)
+                values = attributes["value"]
+                self.keys.append(attributes["key"])
+                # A resource is the same for many spans.
+                plain = self.plain if column.name == "attrs" else self.columns
+                plain.append(values.filter(attributes["type"] == ValueType.STRING))
+                self.json.append(values.filter(attributes["type"].is_in(_JSON)))
+            elif column.dtype in (EVENTS, LINKS):
+                self.collect(elements(column))
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """What is to be done to a batch.
+
+    Attributes:
+        dropped: keys of attributes to take out.
+        secret: keys of attributes whose value is secret whatever it is.
+        plain: (texts, what replaces them).
+        json: the same for arrays and maps.
+    """
+
+    dropped: list[str]
+    secret: list[str]
+    plain: tuple[pl.Series, pl.Series]
+    json: tuple[pl.Series, pl.Series]
+
+    def __bool__(self) -> bool:
+        return bool(self.dropped or self.secret or len(self.plain[0]) or len(self.json[0]))
+
+    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Do it, in lists within lists as well."""
+        changed = [new for column in frame.get_columns() if (new := self._column(column)) is not column]
+        return frame.with_columns(changed) if changed else frame
+
+    def _column(self, column: pl.Series) -> pl.Series:
+        if column.dtype == pl.String and column.name not in _SKIPPED:
+            return _replace(column, self.plain)
+        if column.dtype == ATTRIBUTES:
+            return map_elements(column, self._attributes)
+        if column.dtype in (EVENTS, LINKS):
+            return map_elements(column, self.apply)
+        return column
+
+    def _attributes(self, attributes: pl.DataFrame) -> pl.DataFrame:
+        key, value, kind = attributes.get_columns()
+        masked = value
+        for texts, types in ((self.plain, _PLAIN), (self.json, _JSON)):
+            where = kind.is_in(types).arg_true()
+            before = value.gather(where)
+            after = _replace(before, texts)
+            if after is not before:
+                masked = masked.clone().scatter(where, after)
+        is_dropped = key.is_in(self.dropped)
+        is_secret = key.is_in(self.secret) & ~value.is_in(["", "[key]"])
+        name = _replace(key, self.plain)
+        if masked is value and name is key and not is_dropped.any() and not is_secret.any():
+            return attributes
+        metrics.SCRUBBED.labels("dropped").inc(int(is_dropped.sum()))
+        metrics.SCRUBBED.labels("key").inc(int(is_secret.sum()))
+        return pl.DataFrame(
+            [
+                name,
+                masked.set(is_secret, "[key]"),
+                kind.set(is_secret, ValueType.STRING),
+                (~is_dropped).alias(KEEP),
+            ]
+        )
+
+
+def _mask(how: Callable[[pl.Series], pl.Series], found: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """(texts, what replaces them)."""
+    masked = how(found) if found.len() else found
+    changed = masked != found
+    return found.filter(changed), masked.filter(changed)
+
+
+def _replace(texts: pl.Series, changes: tuple[pl.Series, pl.Series]) -> pl.Series:
+    old, new = changes
+    if not old.len() or not texts.is_in(old.implode()).any():
+        return texts
+    return texts.replace(old, new)

@@ -1,0 +1,1 @@
+"""A ClickHouse-compatible HTTP endpoint in front of the embedded store."""

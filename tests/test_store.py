@@ -1,0 +1,153 @@
+"""The embedded store: migrations, who holds it, and rollups that agree with the rows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spanhouse.errors import UserError
+from spanhouse.running import holder
+from spanhouse.store import SQL, Store, query_text, statements
+
+# One engine path per process: tests of this file that need a folder of their own run in a child.
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store(tmp_path_factory.mktemp("store")) as store:
+        yield store
+
+
+def in_child(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` with `path` and `Store` in a process of its own."""
+    head = (
+        "import sys; from pathlib import Path; from spanhouse.store import Store; path = Path(sys.argv[1])\n"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", head + code, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_statements_end_at_semicolons_that_end_a_line() -> None:
+    text = "-- a; comment\nSELECT ';' AS a,\n  2;\n\n-- last\nSELECT 3;\n-- nothing more\n"
+    assert statements(text) == ["-- a; comment\nSELECT ';' AS a,\n  2", "-- last\nSELECT 3"]
+
+
+def test_every_query_file_is_one_statement_that_runs(store: Store) -> None:
+    for file in (SQL / "queries").iterdir():
+        store.rows(query_text(file.name.removesuffix(".sql")))
+
+
+def test_the_versions_are_recorded(store: Store) -> None:
+    numbered = sorted(int(f.name[:4]) for f in SQL.iterdir() if f.name[:4].isdigit())
+    recorded = [int(row) for row in store.rows("SELECT version FROM schema_versions ORDER BY version")]
+    assert recorded == [number for number in numbered if number]
+
+
+def test_opening_again_migrates_nothing_and_keeps_the_rows(tmp_path: Path) -> None:
+    for expected in (0, 1, 2):
+        done = in_child(
+            "with Store(path) as store:\n"
+            "    print(*store.rows('SELECT count() FROM agent_events'))\n"
+            "    store.rows('INSERT INTO agent_events (ts) SELECT now()')\n",
+            str(tmp_path),
+        )
+        assert done.stdout.split() == [str(expected)], done.stderr
+
+
+def test_a_migration_cut_off_in_the_middle_is_finished_next_time(tmp_path: Path) -> None:
+    code = (
+        "with Store(path) as store:\n"
+        "    print(*store.rows('SELECT count() FROM system.tables WHERE database = currentDatabase()'))\n"
+    )
+    whole = in_child(code, str(tmp_path))
+    cut_off = (
+        "with Store(path) as store:\n"
+        "    store.rows('ALTER TABLE schema_versions DELETE WHERE version = 2 SETTINGS mutations_sync = 2')\n"
+        "    store.rows('DROP VIEW agent_metrics_1m')\n"
+    )
+    assert in_child(cut_off, str(tmp_path)).returncode == 0
+    again = in_child(code, str(tmp_path))
+    assert again.stdout == whole.stdout, again.stderr
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    newer = "with Store(path) as store: store.rows('INSERT INTO schema_versions (version) SELECT 9999')"
+    assert in_child(newer, str(tmp_path)).returncode == 0
+    refused = in_child("Store(path)", str(tmp_path))
+    assert "made by a newer spanhouse (schema 9999" in refused.stderr
+
+
+def test_a_held_store_names_its_holder(tmp_path: Path) -> None:
+    assert holder(tmp_path) is None
+    hold = (
+        "import sys; from pathlib import Path; from spanhouse.store import Store\n"
+        "with Store(Path(sys.argv[1])): print('open', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout
+        assert child.stdout.readline() == "open\n"
+        assert holder(tmp_path) == child.pid
+        with pytest.raises(UserError, match=f"process {child.pid} has this store open"):
+            Store(tmp_path)
+        child.communicate("")
+    assert holder(tmp_path) is None
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"--data .*file: Not a directory"):
+        Store(tmp_path / "file")
+
+
+INSERT = """
+INSERT INTO agent_events (ts, tenant_id, status, latency_ms, user_id_hash, tokens_prompt, cost_usd, cost_source)
+SELECT now64(9) - INTERVAL number SECOND, toString(number % 3), if(number % 10 = 0, 'error', 'ok'), number,
+    if(number % 2 = 0, toString(number % 7), ''), number, 0.5, if(number % 4 = 0, 'unpriced', 'computed')
+FROM numbers(9000)
+"""
+TOTALS = (
+    "SELECT sum(calls), sum(errors), sum(unpriced), sum(tokens_total), sum(cost_usd), uniqMerge(users_state)"
+)
+
+
+def test_rollups_count_what_the_rows_hold_and_are_repaired_where_they_do_not(tmp_path: Path) -> None:
+    done = in_child(
+        f"from spanhouse.rollups import repair\n"
+        f"with Store(path) as store:\n"
+        f"    def totals(): return [store.rows('{TOTALS} FROM agent_metrics_' + t) for t in ('1m', '1h')]\n"
+        f"    store.rows('''{INSERT}''')\n"
+        f"    before = totals()\n"
+        f"    assert before == [['9000\\t900\\t2250\\t40495500\\t4500\\t7']] * 2, before\n"
+        f"    assert repair(store) == 0\n"
+        f"    store.rows('ALTER TABLE agent_metrics_1m_state DELETE WHERE minute < now() - 1800 '\n"
+        f"               'SETTINGS mutations_sync = 2')\n"
+        f"    assert totals() != before\n"
+        f"    assert repair(store) > 0\n"
+        f"    assert totals() == before\n"
+        f"    store.rows('INSERT INTO agent_metrics_1h_state (hour, calls) SELECT toStartOfHour(now()), 1')\n"
+        f"    assert repair(store) == 1\n"
+        f"    assert totals() == before\n"
+        f"    assert repair(store) == 0\n",
+        str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_percentiles_merge_over_minutes(store: Store) -> None:
+    store.rows(INSERT)
+    (exact,) = store.rows("SELECT quantileExact(0.95)(latency_ms) FROM agent_events")
+    (merged,) = store.rows(
+        "SELECT quantilesTDigestMerge(0.5, 0.95, 0.99)(latency_state)[2] FROM agent_metrics_1m"
+    )
+    assert float(merged) == pytest.approx(float(exact), rel=0.01)
