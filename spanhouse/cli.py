@@ -119,7 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-# Imports are inside the commands: `--help` and `validate` need neither the engine nor polars.
+# Imports are inside the commands, so that each loads only what it needs.
 
 
 def _up(arguments: argparse.Namespace) -> int:

@@ -184,7 +184,7 @@ class Pipeline:
                     frame = processor(frame)
             with _step("rows"):
                 finished = finish(frame, self._targets)
-        except Exception as error:  # one bad payload must not fail the others, nor stop the pipeline
+        except Exception as error:  # noqa: BLE001 a bad payload must not fail the others
             yield from self._isolate(items, error)
             return
         for index, reason in decoded.errors.items():

@@ -111,7 +111,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 INSERT = """
-INSERT INTO agent_events (ts, tenant_id, status, latency_ms, user_id_hash, tokens_prompt, cost_usd, cost_source)
+INSERT INTO agent_events
+    (ts, tenant_id, status, latency_ms, user_id_hash, tokens_prompt, cost_usd, cost_source)
 SELECT now64(9) - INTERVAL number SECOND, toString(number % 3), if(number % 10 = 0, 'error', 'ok'), number,
     if(number % 2 = 0, toString(number % 7), ''), number, 0.5, if(number % 4 = 0, 'unpriced', 'computed')
 FROM numbers(9000)

@@ -129,8 +129,9 @@ def test_a_port_in_use_names_the_port_and_the_flag(tmp_path: Path) -> None:
             taken.listen()
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             others = [f"--{other}=127.0.0.1:0" for other in flags if other != flag]
+            command = [sys.executable, "-m", "spanhouse", "up", f"--data={tmp_path}", *others]
             done = subprocess.run(
-                [sys.executable, "-m", "spanhouse", "up", f"--data={tmp_path}/data", f"--{flag}={address}", *others],
+                [*command, f"--{flag}={address}"],
                 capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
         assert done.returncode == 1

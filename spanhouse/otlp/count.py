@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from spanhouse.otlp.state import (
     EVENT,
     EVENTS,
@@ -158,13 +156,16 @@ def _count_payload(a: Bytes, p: int, end: int, totals: Ints) -> int:
 
 
 @entry
-def count(arena: Bytes, bounds: Ints, status: Ints) -> Ints:
-    """Return upper bounds for the first ten counters; payloads that cannot be read get their error."""
-    result = np.zeros(2 * OWNERS, np.int64)
+def count(arena: Bytes, bounds: Ints, status: Ints, result: Ints, before: Ints) -> None:
+    """Add up upper bounds for the first ten counters; payloads that cannot be read get their error.
+
+    `before` is scratch of the same length as `result`.
+    """
     a, totals = pointer(arena), pointer(result)
     for i in range(len(status)):
-        before = result.copy()
+        for j in range(2 * OWNERS):
+            before[j] = result[j]
         status[i] = _count_payload(a, bounds[i], bounds[i + 1], totals)
         if status[i] < 0:
-            result[:] = before
-    return result
+            for j in range(2 * OWNERS):
+                result[j] = before[j]

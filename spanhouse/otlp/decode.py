@@ -85,7 +85,8 @@ class Decoder:
             np.cumsum([len(payload) for payload in payloads], out=bounds[1:])
             size = int(bounds[-1])
             status = np.zeros(len(payloads), np.int64)
-            totals = count(arena, bounds, status)
+            totals, before = np.zeros((2, 2 * layout.OWNERS), np.int64)
+            count(arena, bounds, status, totals, before)
             uncounted = status < 0
             text = np.empty(ROOM * size + 4 * PADDING, np.uint8)
             w = layout.allocate(totals, size, self._sections, size + PADDING, len(text), self._raw_columns)

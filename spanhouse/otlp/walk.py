@@ -191,20 +191,6 @@ def _status(a: Bytes, p: int, end: int, row: int, w: Ints, text: Bytes) -> int:
 
 
 @kernel
-def _span_parts(a: Bytes, p: int, end: int, t: int, row: int, w: Ints, text: Bytes) -> tuple[int, int]:
-    # A message inside a span: (error or 0, code of why the span is bad or 0).
-    if t == 74:
-        code, bad = attribute(a, p, end, SPAN, row, w, text), BAD_ATTRIBUTES
-    elif t == 90:
-        code, bad = _event(a, p, end, w, text), BAD_EVENTS
-    elif t == 106:
-        code, bad = _link(a, p, end, w, text), BAD_LINKS
-    else:
-        code, bad = _status(a, p, end, row, w, text), BAD_STATUS
-    return (code, 0) if code <= 0 else (0, bad)
-
-
-@kernel
 def _span(a: Bytes, p: int, end: int, payload: int, scope: int, w: Ints, text: Bytes) -> int:
     row = w[SPANS]
     w[SPANS] = row + 1
@@ -232,11 +218,18 @@ def _span(a: Bytes, p: int, end: int, payload: int, scope: int, w: Ints, text: B
                 if has_status:
                     return UNUSUAL
                 has_status = True
-            error, code = _span_parts(a, start, p, t, row, w, text)
-            if error < 0:
-                return error
-            if bad == 0:
-                bad = code
+            if t == 74:
+                code, why = attribute(a, start, p, SPAN, row, w, text), BAD_ATTRIBUTES
+            elif t == 90:
+                code, why = _event(a, start, p, w, text), BAD_EVENTS
+            elif t == 106:
+                code, why = _link(a, start, p, w, text), BAD_LINKS
+            else:
+                code, why = _status(a, start, p, row, w, text), BAD_STATUS
+            if code < 0:
+                return code
+            if code > 0 and bad == 0:
+                bad = why
         elif t == 10 or t == 18 or t == 26 or t == 34 or t == 42:
             start, p = length(a, p, end)
             if start < 0:
@@ -357,8 +350,8 @@ def _resource(a: Bytes, p: int, end: int, n: int, w: Ints, text: Bytes) -> int:
 @kernel
 def _find_header(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, int, int]:
     # Fields 1 and 3 of a ResourceSpans or ScopeSpans, wherever they stand:
-    # (error or 0, start and end of the message, start and end of the schema URL); start -1: no message.
-    start, stop, url, url_end = int64(-1), p, p, p
+    # (error or 0, start and end of the message, both -1 if it has none, start and end of the schema URL).
+    start, stop, url, url_end = int64(-1), int64(-1), p, p
     while p < end:
         t, p = tag(a, p, end)
         if p < 0:
@@ -383,7 +376,8 @@ def _find_header(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int,
 
 
 @kernel
-def _scope_spans(a: Bytes, p: int, end: int, payload: int, resource: int, w: Ints, text: Bytes) -> int:
+def _open_scope(a: Bytes, p: int, end: int, resource: int, w: Ints, text: Bytes) -> int:
+    # What a ScopeSpans says of its spans. Returns an error or 0.
     n = w[SCOPES]
     w[SCOPES] = n + 1
     w[w[SCOPE_DROPPED] + n] = 0
@@ -391,49 +385,69 @@ def _scope_spans(a: Bytes, p: int, end: int, payload: int, resource: int, w: Int
     error, start, stop, url, url_end = _find_header(a, p, end, 2)
     if error != 0:
         return error
-    bad = _scope(a, start, stop, n, w, text) if start >= 0 else _scope(a, end, end, n, w, text)
+    bad = _scope(a, start, stop, n, w, text)
     if bad < 0:
         return bad
     if not put_string(w[SCOPE_URL] + 2 * n, a, url, url_end, w, text):
         bad = BAD_SCOPE
     w[w[SCOPE_BAD] + n] = bad if bad != 0 else w[w[RESOURCE_BAD] + resource]
     w[w[OFFSETS + SCOPE] + n + 1] = w[SCOPE]
-    while p < end:
-        t, p = tag(a, p, end)
-        if t == 18:
-            start, p = length(a, p, end)
-            error = _span(a, start, p, payload, n, w, text)
-            if error < 0:
-                return error
-        else:
-            p = skip(a, p, end, t, 2)
     return 0
 
 
 @kernel
-def _resource_spans(a: Bytes, p: int, end: int, payload: int, w: Ints, text: Bytes) -> int:
+def _open_resource(a: Bytes, p: int, end: int, w: Ints, text: Bytes) -> int:
+    # What a ResourceSpans says of its spans. Returns an error or 0.
     n = w[RESOURCES]
     w[RESOURCES] = n + 1
     w[w[RESOURCE_DROPPED] + n] = 0
     error, start, stop, url, url_end = _find_header(a, p, end, 1)
     if error != 0:
         return error
-    bad = _resource(a, start, stop, n, w, text) if start >= 0 else 0
+    bad = _resource(a, start, stop, n, w, text)
     if bad < 0:
         return bad
     if not put_string(w[RESOURCE_URL] + 2 * n, a, url, url_end, w, text):
         bad = BAD_RESOURCE
     w[w[RESOURCE_BAD] + n] = bad
     w[w[OFFSETS + RESOURCE] + n + 1] = w[RESOURCE]
+    return 0
+
+
+@kernel
+def _next(a: Bytes, p: int, end: int, t: int, depth: int) -> tuple[int, int]:
+    # The next field with the tag `t`, of a message that `count` has read: (start or -1, end).
     while p < end:
-        t, p = tag(a, p, end)
-        if t == 18:
-            start, p = length(a, p, end)
-            error = _scope_spans(a, start, p, payload, n, w, text)
+        found, p = tag(a, p, end)
+        if found == t:
+            return length(a, p, end)
+        p = skip(a, p, end, found, depth)
+    return -1, p
+
+
+@kernel
+def _payload(a: Bytes, p: int, end: int, payload: int, w: Ints, text: Bytes) -> int:
+    # Returns an error or 0. One function, as numba compiles what is below once more for each level.
+    resource, resource_end = _next(a, p, end, 10, 0)
+    while resource >= 0:
+        error = _open_resource(a, resource, resource_end, w, text)
+        if error < 0:
+            return error
+        n = w[RESOURCES] - 1
+        scope, scope_end = _next(a, resource, resource_end, 18, 1)
+        while scope >= 0:
+            error = _open_scope(a, scope, scope_end, n, w, text)
             if error < 0:
                 return error
-        else:
-            p = skip(a, p, end, t, 1)
+            m = w[SCOPES] - 1
+            span, span_end = _next(a, scope, scope_end, 18, 2)
+            while span >= 0:
+                error = _span(a, span, span_end, payload, m, w, text)
+                if error < 0:
+                    return error
+                span, span_end = _next(a, span_end, scope_end, 18, 2)
+            scope, scope_end = _next(a, scope_end, resource_end, 18, 1)
+        resource, resource_end = _next(a, resource_end, end, 10, 0)
     return 0
 
 
@@ -442,16 +456,5 @@ def fill(arena: Bytes, bounds: Ints, status: Ints, state: Ints, text_array: Byte
     """Decode the payloads that `count` could read into `state` and the text."""
     a, w, text = pointer(arena), pointer(state), pointer(text_array)
     for i in range(len(status)):
-        if status[i] < 0:
-            continue
-        p, end = bounds[i], bounds[i + 1]
-        while p < end:
-            t, p = tag(a, p, end)
-            if t == 10:
-                start, p = length(a, p, end)
-                error = _resource_spans(a, start, p, i, w, text)
-                if error < 0:
-                    status[i] = error
-                    break
-            else:
-                p = skip(a, p, end, t, 0)
+        if status[i] == 0:
+            status[i] = _payload(a, bounds[i], bounds[i + 1], i, w, text)

@@ -72,12 +72,12 @@ def _compile(function: _F, **options: bool) -> _F:
 
 def kernel(function: _F) -> _F:
     """Compile `function` with numba, for other kernels to call."""
-    return _compile(function)
+    return _compile(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: _F) -> _F:
     """Compile a small kernel into those that call it; a call costs several ns, a span makes a hundred."""
-    return _compile(function, forceinline=True)
+    return _compile(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def entry(function: _F) -> _F:
