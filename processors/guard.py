@@ -215,7 +215,7 @@ def _shortened(text: str, limit: int, note: bool) -> str:
     if not note:
         return data[:limit].decode(errors="ignore")
     # The note's own length depends on a number that depends on it: its longest form decides.
-    room = limit - len(_NOTE.format(len(data)))
+    room = limit - len(_NOTE.format(len(data)).encode())
     kept = data[:room].decode(errors="ignore")
     return kept + _NOTE.format(len(data) - len(kept.encode()))
 

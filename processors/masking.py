@@ -30,7 +30,7 @@ _SECRET_TOKEN: Final = f'(?i)(?:{"|".join(SECRET_NAMES)})"$'
 _JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[^"]+'
 _CARD_RANGES: Final = re.compile(CARD_RANGES)
 _NUMBERS: Final = re.compile("[0-9]+(?:[ -][0-9]+)*")
-_ID_BEFORE: Final = re.compile(r"(?:_|(?<!\\)[A-Za-z]|[0-9]\.|[0-9A-Fa-f]{4}-)$")
+_ID_BEFORE: Final = re.compile(r"(?:_|(?<!\\)[A-Za-z]|[0-9]\.|[0-9A-Fa-f]{4}-)\Z")
 _ID_AFTER: Final = re.compile("-?[A-Za-z_]")
 
 

@@ -350,8 +350,8 @@ def _resource(a: Bytes, p: int, end: int, n: int, w: Ints, text: Bytes) -> int:
 @kernel
 def _find_header(a: Bytes, p: int, end: int, depth: int) -> tuple[int, int, int, int, int]:
     # Fields 1 and 3 of a ResourceSpans or ScopeSpans, wherever they stand:
-    # (error or 0, start and end of the message, both -1 if it has none, start and end of the schema URL).
-    start, stop, url, url_end = int64(-1), int64(-1), p, p
+    # (error or 0, start and end of the message, -1 and 0 if it has none, start and end of the schema URL).
+    start, stop, url, url_end = int64(-1), int64(0), p, p
     while p < end:
         t, p = tag(a, p, end)
         if p < 0:
@@ -385,7 +385,7 @@ def _open_scope(a: Bytes, p: int, end: int, resource: int, w: Ints, text: Bytes)
     error, start, stop, url, url_end = _find_header(a, p, end, 2)
     if error != 0:
         return error
-    bad = _scope(a, start, stop, n, w, text)
+    bad = _scope(a, max(start, 0), stop, n, w, text)
     if bad < 0:
         return bad
     if not put_string(w[SCOPE_URL] + 2 * n, a, url, url_end, w, text):
@@ -404,7 +404,7 @@ def _open_resource(a: Bytes, p: int, end: int, w: Ints, text: Bytes) -> int:
     error, start, stop, url, url_end = _find_header(a, p, end, 1)
     if error != 0:
         return error
-    bad = _resource(a, start, stop, n, w, text)
+    bad = _resource(a, max(start, 0), stop, n, w, text)
     if bad < 0:
         return bad
     if not put_string(w[RESOURCE_URL] + 2 * n, a, url, url_end, w, text):
@@ -425,36 +425,25 @@ def _next(a: Bytes, p: int, end: int, t: int, depth: int) -> tuple[int, int]:
     return -1, p
 
 
-@kernel
-def _payload(a: Bytes, p: int, end: int, payload: int, w: Ints, text: Bytes) -> int:
-    # Returns an error or 0. One function, as numba compiles what is below once more for each level.
-    resource, resource_end = _next(a, p, end, 10, 0)
-    while resource >= 0:
-        error = _open_resource(a, resource, resource_end, w, text)
-        if error < 0:
-            return error
-        n = w[RESOURCES] - 1
-        scope, scope_end = _next(a, resource, resource_end, 18, 1)
-        while scope >= 0:
-            error = _open_scope(a, scope, scope_end, n, w, text)
-            if error < 0:
-                return error
-            m = w[SCOPES] - 1
-            span, span_end = _next(a, scope, scope_end, 18, 2)
-            while span >= 0:
-                error = _span(a, span, span_end, payload, m, w, text)
-                if error < 0:
-                    return error
-                span, span_end = _next(a, span_end, scope_end, 18, 2)
-            scope, scope_end = _next(a, scope_end, resource_end, 18, 1)
-        resource, resource_end = _next(a, resource_end, end, 10, 0)
-    return 0
-
-
 @entry
 def fill(arena: Bytes, bounds: Ints, status: Ints, state: Ints, text_array: Bytes) -> None:
     """Decode the payloads that `count` could read into `state` and the text."""
+    # One function for all levels, as numba compiles all that is below once more for each function.
     a, w, text = pointer(arena), pointer(state), pointer(text_array)
     for i in range(len(status)):
-        if status[i] == 0:
-            status[i] = _payload(a, bounds[i], bounds[i + 1], i, w, text)
+        if status[i] != 0:
+            continue
+        error, end = 0, bounds[i + 1]
+        resource, resource_end = _next(a, bounds[i], end, 10, 0)
+        while resource >= 0 and error == 0:
+            error = _open_resource(a, resource, resource_end, w, text)
+            scope, scope_end = _next(a, resource, resource_end, 18, 1)
+            while scope >= 0 and error == 0:
+                error = _open_scope(a, scope, scope_end, w[RESOURCES] - 1, w, text)
+                span, span_end = _next(a, scope, scope_end, 18, 2)
+                while span >= 0 and error == 0:
+                    error = _span(a, span, span_end, i, w[SCOPES] - 1, w, text)
+                    span, span_end = _next(a, span_end, scope_end, 18, 2)
+                scope, scope_end = _next(a, scope_end, resource_end, 18, 1)
+            resource, resource_end = _next(a, resource_end, end, 10, 0)
+        status[i] = error
