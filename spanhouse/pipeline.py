@@ -31,9 +31,11 @@ Processor = Callable[[pl.DataFrame], pl.DataFrame]
 
 # A batch is closed at this many payload bytes; about 16 k small spans.
 BATCH_BYTES: Final = 8 << 20
-# Small batches start at least this far apart, so that a trickle of requests does not become a trickle
-# of table parts. A request that finds the pipeline idle waits for nothing.
-BATCH_INTERVAL_S: Final = 0.02
+# A batch costs the same 50 ms of CPU whether it has one span or a hundred, and becomes a part of each
+# table. So batches smaller than this start at least so far apart; a request that finds the pipeline
+# idle waits for nothing.
+SMALL_BATCH_BYTES: Final = 256 << 10
+BATCH_INTERVAL_S: Final = 0.1
 
 
 class Exporter(Protocol):
@@ -97,7 +99,8 @@ class Pipeline:
         self._exporter = exporter
         self._max_queue_bytes = max_queue_bytes
         self._waiting: deque[_Item] = deque()
-        self._queued_bytes = 0
+        self._waiting_bytes = 0
+        self._queued_bytes = 0  # waiting, or taken and not yet answered
         self._changed = threading.Condition()
         self._closing = False
         # One batch being inserted, one ready behind it.
@@ -129,6 +132,7 @@ class Pipeline:
             if self._queued_bytes and self._queued_bytes + len(payload) > self._max_queue_bytes:
                 raise Overloaded(f"{self._queued_bytes} bytes are waiting to be stored; send more slowly")
             self._waiting.append(item)
+            self._waiting_bytes += len(payload)
             self._queued_bytes += len(payload)
             metrics.QUEUE_BYTES.set(self._queued_bytes)
             self._changed.notify()
@@ -146,30 +150,29 @@ class Pipeline:
         for thread in self._threads:
             thread.join()
 
-    def _take(self) -> list[_Item]:
-        """Wait for payloads; [] when closing and nothing is left."""
+    def _take(self, earliest: float) -> list[_Item]:
+        """Wait for payloads, for few of them until `earliest`; [] when closing and nothing is left."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
+            self._changed.wait_for(
+                lambda: self._waiting_bytes >= SMALL_BATCH_BYTES or self._closing,
+                timeout=max(0.0, earliest - time.monotonic()),
+            )
             items: list[_Item] = []
             size = 0
             while self._waiting and (not items or size + len(self._waiting[0].payload) <= BATCH_BYTES):
                 items.append(self._waiting.popleft())
                 size += len(items[-1].payload)
+            self._waiting_bytes -= size
             return items
 
     def _process_loop(self) -> None:
-        started = 0.0
-        while True:
-            pause = started + BATCH_INTERVAL_S - time.monotonic()
-            if pause > 0:
-                time.sleep(pause)
-            items = self._take()
-            started = time.monotonic()
-            if not items:
-                self._ready.put(None)
-                return
+        earliest = 0.0
+        while items := self._take(earliest):
+            earliest = time.monotonic() + BATCH_INTERVAL_S
             for batch in self._process(items):
                 self._ready.put(batch)
+        self._ready.put(None)
 
     def _process(self, items: list[_Item]) -> Iterator[_Batch]:
         """Decode and process; payloads that fail are answered here and are not part of the batch."""

@@ -27,6 +27,10 @@ _TYPES: Final = {pl.String: STRING, pl.Int64: INT, pl.Float64: DOUBLE, pl.Boolea
 _OWNER_NAMES: Final = ("span", "scope", "resource")
 
 
+# The text made of that much still fits an Arrow string view's 31-bit offsets.
+MAX_BYTES: Final = 256 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """What a list of payloads holds.
@@ -75,8 +79,14 @@ class Decoder:
         self._raw_columns = 16  # room for them, doubled whenever a batch needs more
 
     def decode(self, payloads: Sequence[bytes]) -> Decoded:
-        """Decode serialized ExportTraceServiceRequests (or TracesData, which is the same)."""
+        """Decode serialized ExportTraceServiceRequests (or TracesData, which is the same).
+
+        Raises:
+            ValueError: the payloads are more than MAX_BYTES together.
+        """
         payloads = list(payloads)
+        if sum(len(payload) for payload in payloads) > MAX_BYTES:
+            raise ValueError(f"more than {MAX_BYTES} bytes to decode at once")
         errors: dict[int, str] = {}
         bounds = np.zeros(len(payloads) + 1, np.int64)
         while True:

@@ -18,12 +18,7 @@ from spanhouse.batch import ValueType
 _SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 _STATUSES: Final = ("unset", "ok", "error")
 
-# Python's datetime has no nanoseconds.
 _NANOSECONDS: Final = pl.Datetime("ns", "UTC")
-_TIMES: Final = (
-    pl.col("ts").cast(_NANOSECONDS).cast(pl.Int64),
-    pl.col("events.ts").cast(pl.List(_NANOSECONDS)).cast(pl.List(pl.Int64)),
-)
 
 Row = dict[str, Any]
 
@@ -44,7 +39,7 @@ def rows_to_otlp(rows: pl.DataFrame) -> TracesData:
     traces = TracesData()
     resources: dict[str, ResourceSpans] = {}
     scopes: dict[str, ScopeSpans] = {}
-    for row in rows.with_columns(_TIMES).iter_rows(named=True):
+    for row in _plain(rows).iter_rows(named=True):
         promoted = json.loads(row["promoted"] or "{}")
         resource = _attributes(row, "resource", row["resource"], row["resource_types"], promoted)
         scope = _attributes(row, "scope", row["scope_attrs"], row["scope_attr_types"], promoted)
@@ -64,6 +59,23 @@ def rows_to_otlp(rows: pl.DataFrame) -> TracesData:
             scopes[scope_key] = block
         scopes[scope_key].spans.append(_span(row, promoted))
     return traces
+
+
+def _plain(rows: pl.DataFrame) -> pl.DataFrame:
+    # Python's datetime has no nanoseconds, and its dict no key twice.
+    return rows.cast({name: _plain_type(dtype, _NANOSECONDS) for name, dtype in rows.schema.items()}).cast(
+        {name: _plain_type(dtype, pl.Int64()) for name, dtype in rows.schema.items()}
+    )
+
+
+def _plain_type(dtype: pl.DataType, time: pl.DataType) -> pl.DataType:
+    if isinstance(dtype, pl.Datetime):
+        return time
+    if isinstance(dtype, pl.Map):
+        return pl.List(pl.Struct({"key": dtype.key, "value": dtype.value}))
+    if isinstance(dtype, pl.List):
+        return pl.List(_plain_type(dtype.inner, time))  # type: ignore[arg-type]
+    return dtype
 
 
 def _span(row: Row, promoted: Mapping[str, str]) -> Span:

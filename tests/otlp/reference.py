@@ -179,10 +179,9 @@ def row(index, span):
     }
 
 
-def assert_decoded(decoded, requests, wanted):
+def assert_decoded(batch, requests, wanted):
     """Compare a batch with the requests, given as (payload index, message)."""
     expected = rows(requests, wanted)
-    batch = decoded.batch
     assert dict(list(batch.schema.items())[: len(DECODED)]) == dict(DECODED)
     raw = list(batch.columns[len(DECODED) :])
     assert set(raw) >= {name for row in expected for name in row} - set(DECODED)
