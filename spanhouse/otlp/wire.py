@@ -82,7 +82,12 @@ def inlined(function: _F) -> _F:
 
 def entry(function: _F) -> _F:
     """Compile a kernel that Python calls: without the GIL, kept in the cache on disk with all it calls."""
-    compiled: Any = _compile(function, cache=True)
+    try:
+        compiled: Any = _compile(function, cache=True)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written (NUMBA_CACHE_DIR names another):
+        # compiled at each start.
+        return _compile(function)
     compiled._cache._cache_file._source_stamp = _SOURCES
     return cast(_F, compiled)
 
