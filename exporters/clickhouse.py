@@ -13,7 +13,7 @@ TABLE: Final = "agent_events"
 
 
 class EmbeddedClickHouse:
-    """Inserts Arrow tables through a session of its own; not thread-safe, the pipeline has one insert thread."""
+    """Inserts Arrow tables through a session of its own. For one thread, like that session."""
 
     def __init__(self, store: Store) -> None:
         self._session: Any = store.session()
