@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: up test lint clean
+.PHONY: help up test bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 $(BIN)/.installed: pyproject.toml
+	@echo "installing spanhouse into $(VENV), about a minute ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@echo "compiling the decoder for this machine, once, about half a minute ..."
+	@$(BIN)/python -c "from spanhouse.otlp.decode import warm_up; warm_up()"
 	@touch $@
 
 $(BIN)/.installed-test: $(BIN)/.installed
@@ -25,6 +28,9 @@ test: $(BIN)/.installed-test  ## install what tests need, lint, type-check and r
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+bench: $(BIN)/.installed-test  ## measure ready time, memory and export to visible
+	$(BIN)/python -m bench.laptop
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

@@ -84,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         help="OTLP/gRPC endpoint (default 127.0.0.1:4317)",
     )
     demo.add_argument("--seed", type=int, help="the same seed gives the same requests")
+    demo.add_argument("--parent", type=int, help=argparse.SUPPRESS)  # of `up --demo`
     demo.set_defaults(run=_demo)
 
     sql = add(
@@ -147,6 +148,7 @@ def _demo(arguments: argparse.Namespace) -> int:
         users=arguments.users,
         duration=arguments.duration,
         seed=arguments.seed,
+        parent=arguments.parent,
     )
 
 

@@ -89,7 +89,7 @@ async def _serve(config: Config, store: Store, *, demo: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    say("preparing the decoder (a few seconds at the very first start)")
+    say("loading the decoder (the very first start compiles it, about half a minute)")
     await asyncio.to_thread(decode.warm_up)
     pipeline = await asyncio.to_thread(build_pipeline, config, store)
     ready = False
@@ -110,7 +110,7 @@ async def _serve(config: Config, store: Store, *, demo: bool) -> None:
             stops.append(stop_server)
         running.mark(config.data, str(ports["clickhouse-http"]))
         ready = True
-        _announce(ports)
+        _announce(ports, config.data)
         if demo:
             demo_process = await _start_demo(ports["otlp-grpc"])
         await stop.wait()
@@ -175,13 +175,14 @@ def _servers(
     ]
 
 
-def _announce(ports: dict[str, Address]) -> None:
+def _announce(ports: dict[str, Address], data: Path) -> None:
+    where = "" if data == Config().data else f" --data {data}"
     say(
         f"""
   send spans    OTLP/gRPC  {ports["otlp-grpc"]}
                 OTLP/HTTP  http://{ports["otlp-http"]}/v1/traces
   ask           ClickHouse http://{ports["clickhouse-http"]}
-                or: spanhouse sql "SELECT count() FROM agent_events"
+                or: spanhouse sql{where} "SELECT count() FROM agent_events"
   its health    metrics    http://{ports["metrics"]}/metrics
   stop with Ctrl-C
 """
@@ -192,7 +193,7 @@ def _announce(ports: dict[str, Address]) -> None:
 
 async def _start_demo(endpoint: Address) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "spanhouse", "demo", "--endpoint", str(endpoint),
+        sys.executable, "-m", "spanhouse", "demo", "--endpoint", str(endpoint), "--parent", str(os.getpid()),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         # A Ctrl-C in the terminal is for spanhouse, which ends its child itself.

@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.harness import Instance, eventually, request
@@ -165,3 +166,14 @@ def test_a_heavy_query_does_not_hold_up_acknowledgements(tmp_path: Path) -> None
             client.kill()
             client.wait()
         eventually(lambda: instance.metric("spanhouse_queries_running") == 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_the_demo_feeds_it_and_ends_with_it(tmp_path: Path, number: int) -> None:
+    with Instance(tmp_path / "data", "--demo") as instance:
+        (demo,) = eventually(lambda: psutil.Process(instance.process.pid).children())
+        eventually(
+            lambda: instance.sql("SELECT count() AS n FROM agent_events WHERE kind = 'llm'")[0]["n"] != "0"
+        )
+        instance.stop(number)
+        eventually(lambda: not demo.is_running() or demo.status() == psutil.STATUS_ZOMBIE)

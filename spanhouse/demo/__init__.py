@@ -8,6 +8,7 @@ A request takes no time here: its spans are sent at its end, with start and end 
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import signal
 import sys
@@ -90,9 +91,22 @@ def _paced(qps: float, duration: float | None, stop: threading.Event) -> Iterato
         due += 1 / qps
 
 
-def main(endpoint: str, *, qps: float, users: int, duration: float | None, seed: int | None) -> int:
-    """`spanhouse demo`: run until done or told to stop, and print the totals; 1 if spans got lost."""
+def main(
+    endpoint: str,
+    *,
+    qps: float,
+    users: int,
+    duration: float | None,
+    seed: int | None,
+    parent: int | None = None,
+) -> int:
+    """`spanhouse demo`: run until done or told to stop, and print the totals; 1 if spans got lost.
+
+    With `parent` it stops as well when the process of that id, which must have started it, is gone.
+    """
     stop = threading.Event()
+    if parent is not None:
+        threading.Thread(target=_follow, args=(parent, stop), daemon=True).start()
 
     def on_signal(number: int, _: object) -> None:
         stop.set()
@@ -110,6 +124,13 @@ def main(endpoint: str, *, qps: float, users: int, duration: float | None, seed:
     if lost := totals.spans - totals.delivered:
         print(f"spanhouse: {lost:,} spans were not acknowledged by {endpoint}", file=sys.stderr)
     return 1 if lost else 0
+
+
+def _follow(parent: int, stop: threading.Event) -> None:
+    while os.getppid() == parent:
+        if stop.wait(1):
+            return
+    stop.set()
 
 
 def _print_progress(totals: DemoTotals) -> None:

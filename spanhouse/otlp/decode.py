@@ -90,15 +90,14 @@ class Decoder:
         errors: dict[int, str] = {}
         bounds = np.zeros(len(payloads) + 1, np.int64)
         while True:
-            # The wanted keys lie behind the payloads. A bytearray: kernels are compiled for writable arrays.
-            arena = np.frombuffer(bytearray().join([*payloads, bytes(PADDING), self._keys]), np.uint8)
             np.cumsum([len(payload) for payload in payloads], out=bounds[1:])
             size = int(bounds[-1])
+            arena = self._arena(payloads, size)
             status = np.zeros(len(payloads), np.int64)
             totals, before = np.zeros((2, 2 * layout.OWNERS), np.int64)
             count(arena, bounds, status, totals, before)
             uncounted = status < 0
-            text = np.empty(ROOM * size + 4 * PADDING, np.uint8)
+            text = layout.empty(ROOM * size + 4 * PADDING, np.uint8)
             w = layout.allocate(totals, size, self._sections, size + PADDING, len(text), self._raw_columns)
             fill(arena, bounds, status, w, text)
             failed = status < 0
@@ -108,6 +107,15 @@ class Decoder:
                 self._raw_columns *= 2
             elif not (failed & ~uncounted).any():
                 return Decoded(self._batch(arena, w, text), errors)
+
+    def _arena(self, payloads: Sequence[bytes], size: int) -> NDArray[np.uint8]:
+        # The payloads one after the other, then the wanted keys.
+        arena = layout.empty(size + PADDING + len(self._keys), np.uint8)
+        view, at = arena.data, 0
+        for part in (*payloads, bytes(PADDING), self._keys):
+            view[at : at + len(part)] = part
+            at += len(part)
+        return arena
 
     def _batch(self, arena: NDArray[np.uint8], w: Ints, text: NDArray[np.uint8]) -> pl.DataFrame:
         if w[layout.PENDING]:
