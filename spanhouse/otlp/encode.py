@@ -158,8 +158,13 @@ def _listed(values: list[Row], types: list[Row]) -> list[KeyValue]:
         key, kinds = pair["key"], typed.get(pair["key"], [])
         kind = kinds.pop(0) if len(kinds) >= left[key] else ValueType.STRING
         left[key] -= 1
-        found.append(KeyValue(key=key, value=_value(pair["value"], kind)))
+        found.append(_pair(key, _value(pair["value"], kind)))
     return found
+
+
+def _pair(key: str, value: AnyValue) -> KeyValue:
+    # No value and an empty one say the same and are stored alike.
+    return KeyValue(key=key, value=value) if value.WhichOneof("value") else KeyValue(key=key)
 
 
 def _value_type(value: str | int) -> ValueType:
@@ -196,7 +201,7 @@ def _from_json(value: Any) -> AnyValue:
         for key, inner in value:
             if key.startswith("$$") and key.lstrip("$") in ("bytes", "double"):
                 key = key[1:]
-            result.kvlist_value.values.append(KeyValue(key=key, value=_from_json(inner)))
+            result.kvlist_value.values.append(_pair(key, _from_json(inner)))
     elif isinstance(value, list):
         result.array_value.SetInParent()
         result.array_value.values.extend(_from_json(inner) for inner in value)

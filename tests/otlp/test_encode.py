@@ -1,4 +1,5 @@
 import polars as pl
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import TracesData
 
 from spanhouse.otlp.decode import Decoder
@@ -29,9 +30,21 @@ def in_order(traces):
 
 
 def sort(attributes):
-    found = sorted(attributes, key=lambda pair: pair.key)
+    found = sorted((without_empty(pair) for pair in attributes), key=lambda pair: pair.key)
     del attributes[:]
     attributes.extend(found)
+
+
+def without_empty(pair):
+    """The pair without values that say nothing, inside it too."""
+    if pair.value == AnyValue():
+        pair.ClearField("value")
+    for inner in (
+        *pair.value.kvlist_value.values,
+        *[KeyValue(value=v) for v in pair.value.array_value.values],
+    ):
+        without_empty(inner)
+    return pair
 
 
 def test_spans_come_back_whole():
