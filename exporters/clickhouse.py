@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import os
+import sys
+import tempfile
+from typing import IO, Any, Final
 
 import pyarrow as pa
 
+from spanhouse import rollups
 from spanhouse.errors import Unavailable
 from spanhouse.store import Store
 
@@ -16,6 +20,7 @@ class EmbeddedClickHouse:
     """Inserts Arrow tables through a session of its own. For one thread, like that session."""
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._session: Any = store.session()
 
     def insert(self, table: pa.Table) -> None:
@@ -24,17 +29,34 @@ class EmbeddedClickHouse:
         Raises:
             Unavailable: the engine refused or failed; nothing, or a part of it, may have been stored.
         """
+        if not self._store.in_place():
+            # The engine would make new folders, and lose them at the next start.
+            raise Unavailable(f"the store's folder {self._store.path} was removed; start spanhouse again")
         columns = ", ".join(f"`{name}`" for name in table.column_names)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
         try:
-            inserter = self._session.send_insert(f"INSERT INTO {TABLE} ({columns})", "ArrowStream")
-            inserter.append(sink.getvalue().to_pybytes())
-            inserter.finish()
-        except RuntimeError as error:
+            if self._store.rollups_doubtful:
+                rollups.repair(self._store)
+                self._store.rollups_doubtful = False
+            with _memory_file() as file:
+                with pa.ipc.new_stream(file, table.schema) as writer:
+                    writer.write_table(table)
+                file.seek(0)
+                # Not by `send_insert`: it reports success where the rows could not be written (chDB 26.9,
+                # a full disk).
+                source = f"'/dev/fd/{file.fileno()}' FORMAT ArrowStream"
+                self._session.query(f"INSERT INTO {TABLE} ({columns}) FROM INFILE {source}")
+        except (RuntimeError, OSError) as error:
+            # The rows may be there and their views' not, as after a crash.
+            self._store.rollups_doubtful = True
             raise Unavailable(f"the store refused the rows: {error}") from error
 
     def close(self) -> None:
         """Close the session."""
         self._session.close()
+
+
+def _memory_file() -> IO[bytes]:
+    """A file without a name, in memory where the system can do that."""
+    if sys.platform == "linux":
+        return open(os.memfd_create("rows"), "w+b")
+    return tempfile.TemporaryFile()

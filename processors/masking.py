@@ -28,6 +28,10 @@ _MAX_ROUNDS: Final = 32
 
 _SECRET_TOKEN: Final = f'(?i)(?:{"|".join(SECRET_NAMES)})"$'
 _JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[^"]+'
+_JSON_CARD: Final = r"(?:^|[^0-9.eE+-])[2-6][0-9]{12,18}(?:[^0-9.eE]|$)"
+_JSON_NUMBER: Final = re.compile(r"(?<![0-9.eE+-])[0-9]{13,19}(?![0-9.eE])")
+# What stands for a secret already; a number that was a card's is a text now.
+_MASKED: Final = ("", "[key]", "[card]")
 _CARD_RANGES: Final = re.compile(CARD_RANGES)
 _NUMBERS: Final = re.compile("[0-9]+(?:[ -][0-9]+)*")
 _ID_BEFORE: Final = re.compile(r"(?:_|(?<!\\)[A-Za-z]|[0-9]\.|[0-9A-Fa-f]{4}-)\Z")
@@ -76,16 +80,15 @@ def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
     ).explode("token")
     where = tokens["token"].str.starts_with('"').arg_true()
     strings = tokens["token"].gather(where).str.json_decode(pl.String)
-    secret = _after_secret_name(tokens["token"]).gather(where) & ~strings.is_in(["", "[key]"])
+    secret = _after_secret_name(tokens["token"]).gather(where) & ~strings.is_in(_MASKED)
     if secret.any():
         metrics.SCRUBBED.labels("key").inc(int(secret.sum()))
     masked = mask(strings.set(secret, "[key]"))
     changed = (masked != strings).arg_true()
     result = _put(tokens["token"], where.gather(changed), _quote(masked.gather(changed)))
     if numbers:
-        where = (~result.str.starts_with('"') & result.str.contains("[0-9]{13}")).arg_true()
-        between = mask(result.gather(where)).str.replace_all("[card]", '"[card]"', literal=True)
-        result = _put(result, where, between)
+        where = (~result.str.starts_with('"') & result.str.contains(_JSON_CARD)).arg_true()
+        result = _put(result, where, _mask_json_cards(result.gather(where)))
     return (
         tokens.with_columns(result)
         .group_by("text", maintain_order=True)
@@ -163,6 +166,17 @@ def _mask_cards(texts: pl.Series) -> pl.Series:
     return pl.Series([_NUMBERS.sub(_mask_card, text) for text in texts], dtype=pl.String)
 
 
+def _mask_json_cards(texts: pl.Series) -> pl.Series:
+    """The same for what stands between JSON's strings: a number that is a card's becomes a string."""
+
+    def quoted(match: re.Match[str]) -> str:
+        return '"[card]"' if _is_card(match.group()) else match.group()
+
+    masked = pl.Series([_JSON_NUMBER.sub(quoted, text) for text in texts], dtype=pl.String)
+    metrics.SCRUBBED.labels("card").inc(int((masked != texts).sum()))
+    return masked
+
+
 def _mask_card(run: re.Match[str]) -> str:
     """A run of groups of digits with the card numbers in it replaced.
 
@@ -201,14 +215,16 @@ def _card_end(run: str, groups: Sequence[tuple[int, int]], first: int) -> int | 
         number += run[start:end]
         if len(number) > 19:
             break
-        if len(number) >= 13 and _CARD_RANGES.fullmatch(number) and _luhn(number):
+        if _is_card(number):
             found = last
         if end - start < 4:
             break
     return found
 
 
-def _luhn(number: str) -> bool:
-    """The check digit of ISO/IEC 7812-1, annex B."""
+def _is_card(number: str) -> bool:
+    """Whether it is of an issuer's range, with the check digit of ISO/IEC 7812-1, annex B."""
+    if not _CARD_RANGES.fullmatch(number):
+        return False
     doubled = (sum(divmod(2 * int(digit), 10)) for digit in number[-2::-2])
     return (sum(doubled) + sum(map(int, number[-1::-2]))) % 10 == 0

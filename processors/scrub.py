@@ -15,7 +15,7 @@ from spanhouse.batch import ATTRIBUTES, EVENTS, LINKS, ValueType
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import KEEP, element_rows, elements, map_elements
 from spanhouse.processors.masking import find, mask, mask_json
-from spanhouse.processors.scrub_rules import EMAIL_KEYS, SECRET_NAMES, USER_ID_KEYS
+from spanhouse.processors.scrub_rules import EMAIL_KEYS, SECRET_HEADERS, SECRET_NAMES, USER_ID_KEYS
 
 # Columns of ids and fixed words, which hold nothing to mask.
 _SKIPPED: Final = frozenset(
@@ -28,7 +28,7 @@ _SOURCES: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attr
 _HASH_HEX: Final = 32
 _HASH: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
 _CACHED_IDS: Final = 65536
-_SECRET_KEY: Final = f"(?i)(?:{'|'.join(SECRET_NAMES)})$"
+_SECRET_KEY: Final = f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})$"
 
 _PLAIN: Final = [int(ValueType.STRING)]
 _JSON: Final = [int(ValueType.ARRAY), int(ValueType.KVLIST)]

@@ -3,7 +3,7 @@ r"""What scrub drops, hashes and masks: the one place where its rules are listed
 Patterns stay within RE2's syntax (no look-around, no back-references), so that they mean the same in
 polars (Rust), in Python and in an OpenTelemetry Collector (Go). What a pattern cannot look behind at, it
 captures as ``${1}`` and puts back. ``\b`` is ASCII's word boundary, as in Go. The exception is ``card``,
-whose candidates are also checked by `LUHN`-valid digits, which no pattern can do.
+whose candidates are also checked for their check digit (Luhn's), which no pattern can do.
 
 The list in docs/security.md is checked against this file by a test.
 """
@@ -36,6 +36,11 @@ USER_ID_KEYS: Final = (
     "traceloop.association.properties.userId",
     "baggage.user.id",
     "baggage.enduser.id",
+    "app.user.id",
+    "app.user_id",
+    "usr.id",  # Datadog
+    "metadata.user_api_key_end_user_id",  # LiteLLM
+    "metadata.user_api_key_user_id",
 )
 
 # Attributes that hold an e-mail address. Dropped.
@@ -58,6 +63,9 @@ EMAIL_KEYS: Final = (
     "traceloop.association.properties.user_email",
     "baggage.user.email",
     "baggage.enduser.email",
+    "app.user.email",
+    "usr.email",
+    "metadata.user_api_key_user_email",
 )
 
 # Names whose value is a secret whatever it looks like: in `name=value` inside a text, as a key of a map,
@@ -70,6 +78,10 @@ SECRET_NAMES: Final = (
     r"passw(?:or)?d",
     r"passphrase",
 )
+
+# Headers whose value is a secret: as the end of an attribute's key, also with _ for - as older conventions
+# have it (`http.request.header.set_cookie`).
+SECRET_HEADERS: Final = (r"header\.(?:proxy[-_])?authorization", r"header\.(?:set[-_])?cookie")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +120,7 @@ DIGITS: Final = (
 # name=value, name: value, "name": "value" and \"name\": \"value\". Values without quotes that start like
 # null, None, true or false must be longer than these.
 _ASSIGNED: Final = (
-    r"\\?[\"']?[ \t]*(?::=?|=>?)[ \t]*)(?:(\")(?:[^\"\\]|\\.)+|(\\\")[^\"\\]+|(')[^'\\]+"
+    r"\\?[\"']?[ \t]*(?::=?|=>?)[ \t]*)(?:(\")(?:[^\"\\]|\\.)+|(\\\")[^\"\\]+|(')(?:[^'\\]|\\.)+"
     r"|[^ \t\r\n\"'\\,;&)}<ntf][^ \t\r\n\"'\\,;&)}<]{2,}|[ntf][^ \t\r\n\"'\\,;&)}<]{5,})"
 )
 _DOMAIN: Final = r"(?:[0-9-]+|[\p{N}-]*\p{L}[\p{L}\p{N}-]*(?:\.[\p{L}\p{N}-]+)*)\.\p{L}{2,}"
@@ -116,10 +128,10 @@ _DOMAIN: Final = r"(?:[0-9-]+|[\p{N}-]*\p{L}[\p{L}\p{N}-]*(?:\.[\p{L}\p{N}-]+)*)
 RULES: Final = (
     Rule(
         "key",
-        "private key blocks, passwords in URLs, API keys by their issuer's prefix, and values assigned to "
-        'a secret\'s name (`password=…`, `"api_key": "…"`)',
-        "key token secret passw passphrase pwd @ sk- sk_ rk_ akia asia ghp_ gho_ ghu_ ghs_ ghr_ "
-        "github_pat_ glpat- xox aiza hf_ gsk_ xai- npm_ r8_ pplx- tvly- lsv2_ sg.",
+        "private key blocks, passwords in URLs, tokens and signatures in their queries, API keys by their "
+        'issuer\'s prefix, and values assigned to a secret\'s name (`password=…`, `"api_key": "…"`)',
+        "key token secret passw passphrase pwd @ sig sk- sk_ rk_ akia asia ghp_ gho_ ghu_ ghs_ ghr_ "
+        "github_pat_ glpat- xox aiza hf_ gsk_ xai- npm_ r8_ pplx- tvly- lsv2_ sg. pypi- whsec_ ya29. dop_v1_",
         (
             # PEM and PGP private keys; a block cut off before its end goes as far as it reaches.
             (
@@ -128,7 +140,12 @@ RULES: Final = (
                 "[key]",
             ),
             # The password of `scheme://user:password@host`.
-            (r"(://[^/ \t\r\n:@\"']*:)[^/ \t\r\n@\"']+@", "${1}[key]@"),
+            (r"(://[^/ \t\r\n:@\"']*:)[^/ \t\r\n\"']+@", "${1}[key]@"),
+            # What signs a URL, or opens what it names.
+            (
+                r"(?i)([?&](?:[a-z]+-[a-z]+-)?(?:token|key|sig|signature)=)[A-Za-z0-9._~%+/=-]{12,}",
+                "${1}[key]",
+            ),
             # OpenAI, Anthropic, OpenRouter, Langfuse and others that start with sk-.
             (
                 _START + r"sk-(?:(?:ant|proj|svcacct|admin|or|lf|live|test)-[A-Za-z0-9_-]{8,}"
@@ -136,12 +153,14 @@ RULES: Final = (
                 "${1}[key]",
             ),
             # Stripe, AWS access key ids, GitHub, GitLab, Slack, Google, Hugging Face, Groq, xAI, npm,
-            # Replicate, Perplexity, Tavily, LangSmith, SendGrid.
+            # Replicate, Perplexity, Tavily, LangSmith, SendGrid, PyPI, webhooks (Stripe, Svix), Google's
+            # OAuth, DigitalOcean.
             (
                 r"[sr]k_(?:live|test)_[A-Za-z0-9]{16,}|A(?:KIA|SIA)[0-9A-Z]{16}\b|gh[pousr]_[A-Za-z0-9]{20,}"
                 r"|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|xox[abeoprs]-[A-Za-z0-9-]{10,}"
                 r"|AIza[0-9A-Za-z_-]{30,}|(?:hf_|gsk_|xai-|npm_|r8_|pplx-|tvly-(?:dev-|prod-)?)[A-Za-z0-9]{20,}"
-                r"|lsv2_(?:pt|sk)_[A-Za-z0-9_]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}",
+                r"|lsv2_(?:pt|sk)_[A-Za-z0-9_]{20,}|SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"
+                r"|pypi-[A-Za-z0-9_-]{32,}|whsec_[A-Za-z0-9+/=]{20,}|ya29\.[A-Za-z0-9_-]{20,}|dop_v1_[0-9a-f]{32,}",
                 "[key]",
             ),
             *((f"(?i)({name}{_ASSIGNED}", "${1}${2}${3}${4}[key]") for name in SECRET_NAMES),

@@ -9,6 +9,7 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+import lz4.frame
 import zstandard
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -17,6 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from spanhouse import metrics
 from spanhouse.errors import Malformed, Overloaded
+from spanhouse.receivers import snappy
 
 if TYPE_CHECKING:
     from spanhouse.pipeline import Accepted
@@ -33,9 +35,13 @@ INLINE_BYTES: Final = 4096
 # zstd gives no way to cap one call's output, so it gets little at a time: 256 bytes are 8 MiB at worst.
 _ZSTD_SLICE: Final = 256
 # Small enough that a body of many tiny gzip members is not copied over and over for each of them.
-_ZLIB_SLICE: Final = 8192
+_SLICE: Final = 8192
 # RFC 9659: a decoder of Content-Encoding zstd need not support larger windows.
 _ZSTD_WINDOW: Final = 8 << 20
+
+# Content-Encodings that are taken: all that the Collector's exporters offer. zlib is its other name for
+# deflate.
+ENCODINGS: Final = ("gzip", "deflate", "zstd", "snappy", "x-snappy-framed", "lz4", "zlib")
 
 # Responses shorter than this do not get smaller by compression.
 COMPRESS_FROM: Final = 512
@@ -114,14 +120,19 @@ async def decompress_aside(data: bytes, encoding: str, limit: int, executor: Exe
 
 
 def decompress(data: bytes, encoding: str, limit: int) -> bytes:
-    """Decompress a whole body of encoding `gzip`, `deflate` or `zstd`, of one or more members.
+    """Decompress a whole body of one of ENCODINGS; other than snappy's it may have several members.
 
     Raises:
         TooLarge: more than `limit` bytes come out; no more than the limit (zstd: and 8 MiB) is produced.
         Malformed: the data is damaged or ends early.
     """
-    start = _zstd if encoding == "zstd" else _zlib(data, encoding)
-    step = _ZSTD_SLICE if encoding == "zstd" else _ZLIB_SLICE
+    if encoding in ("snappy", "x-snappy-framed"):
+        try:
+            return snappy.decompress(data, limit)
+        except snappy.TooLongError:
+            raise TooLarge(limit) from None
+    start = _decompressor(data, encoding)
+    step = _ZSTD_SLICE if encoding == "zstd" else _SLICE
     chunks: list[bytes] = []
     size = 0
     member: Any = None
@@ -139,11 +150,17 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
                 if size > limit:
                     raise TooLarge(limit)
                 piece = member.unused_data
-    except (zlib.error, zstandard.ZstdError) as error:
+    except (zlib.error, zstandard.ZstdError, RuntimeError) as error:  # lz4 has no error of its own
         raise Malformed(f"the body is not valid {encoding}: {error}") from None
     if member is None or not member.eof:
         raise Malformed(f"the body is not valid {encoding}: it ends early")
     return b"".join(chunks)
+
+
+def _decompressor(data: bytes, encoding: str) -> Callable[[], Any]:
+    if encoding == "zstd":
+        return _zstd
+    return lz4.frame.LZ4FrameDecompressor if encoding == "lz4" else _zlib(data, encoding)
 
 
 def _zlib(data: bytes, encoding: str) -> Callable[[], Any]:

@@ -35,7 +35,6 @@ _PATH: Final = "/v1/traces"
 _OTHER_SIGNALS: Final = ("/v1/metrics", "/v1/logs")
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
-_ENCODINGS: Final = ("gzip", "deflate", "zstd")
 # JSON up to this size is translated where it is read; a larger one would hold up all others.
 _INLINE_JSON_BYTES: Final = 32 << 10
 # What one connection may have unread in memory.
@@ -180,10 +179,10 @@ def _content_encoding(request: web.BaseRequest) -> str | None:
     named = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
     if named in ("", "identity"):
         return None
-    if named in _ENCODINGS:
+    if named in intake.ENCODINGS:
         return named
-    message = f"the content encoding must be identity or one of {', '.join(_ENCODINGS)}"
-    raise _Refused(415, Code.INVALID_ARGUMENT, message, {"Accept-Encoding": ", ".join(_ENCODINGS)})
+    message = f"the content encoding must be identity or one of {', '.join(intake.ENCODINGS)}"
+    raise _Refused(415, Code.INVALID_ARGUMENT, message, {"Accept-Encoding": ", ".join(intake.ENCODINGS)})
 
 
 def _answer(request: web.BaseRequest, status: int, message: Message) -> web.Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(arguments: argparse.Namespace) -> int:
+    # Until the store is opened a Ctrl-C ends the process at once, with no traceback out of an import.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     from spanhouse.config import load
     from spanhouse.up import up
 

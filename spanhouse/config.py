@@ -314,7 +314,8 @@ def _in_folder(value: Any, folder: Path) -> Any:
 
 
 def _check_pipeline(document: Document, pipeline: TracesPipeline, processors: Iterable[str]) -> None:
-    known = {"receivers": RECEIVERS, "processors": (*BUILT_IN, *processors), "exporters": EXPORTERS}
+    processors = dict.fromkeys((*BUILT_IN, *processors))
+    known = {"receivers": RECEIVERS, "processors": processors, "exporters": EXPORTERS}
     for section, names in known.items():
         where: Keys = ("service", "pipelines", "traces", section)
         listed = getattr(pipeline, section)

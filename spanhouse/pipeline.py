@@ -187,7 +187,7 @@ class Pipeline:
                     frame = processor(frame)
             with _step("rows"):
                 finished = finish(frame, self._targets)
-        except Exception as error:  # noqa: BLE001 a bad payload must not fail the others
+        except BaseException as error:  # noqa: BLE001 a bad payload must not fail the others
             yield from self._isolate(items, error)
             return
         for index, reason in decoded.errors.items():
@@ -195,7 +195,7 @@ class Pipeline:
         metrics.BATCH_SPANS.observe(frame.height)
         yield _Batch(items, [counts.get(i, 0) for i in range(len(items))], finished)
 
-    def _isolate(self, items: list[_Item], error: Exception) -> Iterator[_Batch]:
+    def _isolate(self, items: list[_Item], error: BaseException) -> Iterator[_Batch]:
         if len(items) > 1:
             for item in items:
                 yield from self._process([item])
@@ -211,10 +211,11 @@ class Pipeline:
                 if batch.finished.table.num_rows:
                     with _step("insert"):
                         self._exporter.insert(batch.finished.table)
-            except Exception as error:  # told to every sender; the next batch may succeed
-                log.exception("the batch was not stored; senders are told to try again")
-                metrics.BATCH_FAILURES.labels("insert").inc()
+            except BaseException as error:  # told to every sender; the next batch may succeed
                 outcome = error if isinstance(error, Unavailable) else Unavailable(str(error))
+                unexpected = None if outcome is error else error
+                log.error("a batch was not stored, senders are to try again: %s", error, exc_info=unexpected)
+                metrics.BATCH_FAILURES.labels("insert").inc()
                 for item in batch.items:
                     self._answer(item, outcome)
                 continue
@@ -253,6 +254,6 @@ def _step(name: str) -> Iterator[None]:
     try:
         with metrics.STEP_SECONDS.labels(name).time():
             yield
-    except Exception as error:
+    except BaseException as error:  # a panic of polars is no Exception, nor is a processor's sys.exit
         error.step = name  # type: ignore[attr-defined]
         raise

@@ -19,7 +19,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from spanhouse.batch import DECODED, NORMALIZED, ValueType
+from spanhouse.batch import DECODED, NORMALIZED, ValueType, reject
+from spanhouse.processors.lists import element_rows, elements
 
 _SOURCES: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attrs"}
 _RAW_TYPES: Final = {
@@ -28,6 +29,8 @@ _RAW_TYPES: Final = {
     pl.Float64: ValueType.DOUBLE,
     pl.Boolean: ValueType.BOOL,
 }
+# The last nanosecond of DateTime64(9), in the year 2262.
+_MAX_NS: Final = 2**63 - 1
 # Bits of the mask that says which attributes of a span were promoted; several masks if there are more.
 _MASK_BITS: Final = 62
 
@@ -68,6 +71,7 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         batch: DECODED and, as far as processors added them, NORMALIZED columns.
         targets: raw column -> row column that may stand for it (`Normalize.targets`).
     """
+    batch = _reject_times(batch)
     rejected = batch.filter(pl.col("reject").is_not_null()).group_by("payload", "reject").len()
     if rejected.height:
         batch = batch.filter(pl.col("reject").is_null())
@@ -78,6 +82,15 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
     same = _same(batch, [raw for raw in raws if raw in targets], targets)
     batch = batch.with_columns(promoted=_promoted(same, targets, batch.height))
     return Finished(_to_arrow(batch, _left(batch, raws, same)), rejected)
+
+
+def _reject_times(batch: pl.DataFrame) -> pl.DataFrame:
+    """Reject spans with a time that the table cannot hold; one of them would fail the batch."""
+    late = batch["start_ns"] > _MAX_NS
+    late_events = elements(batch["events"])["ts"] > _MAX_NS
+    if late_events.any():
+        late[element_rows(batch["events"]).filter(late_events).unique()] = True
+    return reject(batch, pl.lit(late), "a time after the year 2262 cannot be stored") if late.any() else batch
 
 
 def _default(name: str, dtype: Any) -> pl.Expr:
@@ -172,7 +185,8 @@ def _to_arrow(batch: pl.DataFrame, left: Mapping[str, list[_Left]]) -> pa.Table:
         for field in fields:
             values_of = struct.field(struct.type.get_field_index(field))
             if name == "events" and field == "ts":
-                values_of = values_of.cast(pa.int64()).cast(pa.timestamp("ns", "UTC"))
+                # Unchecked: `_reject_times` did, and elements of rows filtered out may still be in here.
+                values_of = values_of.cast(pa.int64(), safe=False).cast(pa.timestamp("ns", "UTC"))
             columns[f"{name}.{field}"] = pa.LargeListArray.from_arrays(offsets, values_of)
         values_map, types_map = _maps(_flat(struct.field(struct.type.get_field_index("attrs"))))
         columns[f"{name}.attrs"] = pa.LargeListArray.from_arrays(offsets, values_map)

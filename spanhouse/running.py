@@ -37,7 +37,7 @@ def mark(data: Path, clickhouse_http: str = "") -> None:
 
 def unmark(data: Path) -> None:
     """Say that the process has left cleanly."""
-    (data / MARKER).unlink()
+    (data / MARKER).unlink(missing_ok=True)  # somebody may have removed the folder
 
 
 def was_unclean(data: Path) -> bool:

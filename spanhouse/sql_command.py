@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
+import http.client
+import os
 import sys
 import urllib.error
 import urllib.request
@@ -12,14 +13,24 @@ from typing import Final
 from spanhouse.errors import UserError
 from spanhouse.running import endpoint_of
 
+# The most an answer that fails midway says of why, at its end.
+_ERROR_BYTES: Final = 1 << 20
 FORMATS: Final = {"table": "PrettyCompactMonoBlock", "csv": "CSVWithNames", "json": "JSONEachRow"}
 
 
 def run(query: str, form: str, *, data: Path, url: str | None, user: str, password: str) -> int:
     """Print the result of `query`; 0 on success, 1 with the engine's message on standard error."""
-    url = url or endpoint_of(data)
+    try:
+        return _run(query, FORMATS[form], data, url or endpoint_of(data), user, password)
+    except BrokenPipeError:
+        # As `| head` does. Python would try to write the rest at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run(query: str, form: str, data: Path, url: str | None, user: str, password: str) -> int:
     if url:
-        return _ask(url, query, FORMATS[form], user, password)
+        return _ask(url, query, form, user, password)
     if not (data / "clickhouse").is_dir():
         raise UserError(f"there is no store in {data}; start one with: spanhouse up --data {data}")
     from spanhouse.store import Store
@@ -27,7 +38,8 @@ def run(query: str, form: str, *, data: Path, url: str | None, user: str, passwo
     with Store(data) as store:
         session = store.session()
         try:
-            sys.stdout.write(str(session.query(query, FORMATS[form])))
+            sys.stdout.write(str(session.query(query, form)))
+            sys.stdout.flush()
         except RuntimeError as error:
             raise UserError(str(error)) from error
         finally:
@@ -42,10 +54,31 @@ def _ask(url: str, query: str, form: str, user: str, password: str) -> int:
     request = urllib.request.Request(url, data=query.encode(), headers=headers)
     try:
         with urllib.request.urlopen(request) as response:
-            shutil.copyfileobj(response, sys.stdout.buffer)
-            sys.stdout.flush()
+            _print(response)
     except urllib.error.HTTPError as error:
         raise UserError(error.read().decode(errors="replace").strip()) from error
     except urllib.error.URLError as error:
         raise UserError(f"{url} does not answer: {error.reason}") from error
     return 0
+
+
+def _print(response: http.client.HTTPResponse) -> None:
+    held, failure = b"", ""
+    while True:
+        try:
+            piece = response.read1(1 << 16)
+        except (http.client.HTTPException, ConnectionError):
+            mark = f"\r\n__exception__\r\n{response.headers['X-ClickHouse-Exception-Tag']}\r\n".encode()
+            held, _, block = held.partition(mark)
+            reason = block.decode(errors="replace").partition("\n")[0]
+            failure = f"the result is not complete: {reason or 'the connection broke'}"
+            break
+        if not piece:
+            break
+        held += piece
+        sys.stdout.buffer.write(held[:-_ERROR_BYTES])
+        held = held[-_ERROR_BYTES:]
+    sys.stdout.buffer.write(held)
+    sys.stdout.flush()
+    if failure:
+        raise UserError(failure)

@@ -15,6 +15,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
+from urllib.parse import urlencode
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
@@ -23,6 +24,14 @@ from spanhouse.errors import UserError
 from spanhouse.running import holder
 
 SQL: Final[Traversable] = importlib.resources.files("spanhouse") / "sql"
+
+# Of the whole process, given with its first connection. The engine's own 5 GB a cache are for a server.
+ENGINE_SETTINGS: Final = {
+    "mark_cache_size": 64 << 20,
+    "index_mark_cache_size": 16 << 20,
+    "primary_index_cache_size": 64 << 20,
+    "vector_similarity_index_cache_size": 1 << 20,
+}
 
 
 def statements(text: str) -> list[str]:
@@ -56,6 +65,10 @@ class Store:
         import chdb  # loads the engine (300 MB); commands that need no store do without
 
         self.path = path / "clickhouse"
+        if "?" in str(path):
+            raise UserError(f"--data {path}: the engine takes no folder with a question mark in its name")
+        # Rows may have been stored that the rollups do not count; `rollups.repair` mends that.
+        self.rollups_doubtful = False
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -67,7 +80,7 @@ class Store:
             )
         self._connect = chdb.connect
         try:
-            self._root = chdb.connect(str(self.path))
+            self._root = chdb.connect(f"{self.path}?{urlencode(ENGINE_SETTINGS)}")
         except RuntimeError as error:
             raise UserError(f"--data {path}: the store cannot be opened: {error}") from error
         # At every opening `default` is an overlay over the file system: its tables would be any file.
@@ -95,6 +108,10 @@ class Store:
                 f"--data {self.path.parent}: the store was made by a newer spanhouse (schema {newest}, "
                 f"this one knows {version}); install that version or newer"
             )
+
+    def in_place(self) -> bool:
+        """Whether the folder is still the one that was opened, by the engine's lock file in it."""
+        return (self.path / "status").exists()
 
     def rows(self, sql: str) -> list[str]:
         """Lines of `sql`'s result as TabSeparated text, run in the store's own session."""

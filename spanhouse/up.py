@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from spanhouse import rollups, running
@@ -31,26 +32,71 @@ log = logging.getLogger(__name__)
 
 
 def up(config: Config, *, demo: bool) -> None:
-    """Run until SIGINT or SIGTERM, then drain, store and leave.
+    """Run until SIGINT, SIGTERM or SIGHUP (a closed terminal), then drain, store and leave.
 
     Raises:
         UserError: the store or a port is taken, or the configuration cannot be used.
     """
+    # Before the store, so that a Ctrl-C need not wait for a compiler.
+    say("loading the decoder (the very first start compiles it, about half a minute)")
+    decode.warm_up()
+    stop = StopSignals()
     say(f"opening the store in {config.data}")
     store = Store(config.data)
     try:
         if running.was_unclean(config.data):
             rollups.repair(store)
         running.mark(config.data)
-        asyncio.run(_serve(config, store, demo=demo))
+        if not stop.seen:
+            asyncio.run(_serve(config, store, stop, demo=demo))
     finally:
         store.close()
-    running.unmark(config.data)
+    if not store.rollups_doubtful:
+        running.unmark(config.data)
+    stop.ignore()
+
+
+class StopSignals:
+    """Notes the signals that ask the process to leave, from the start until its very end.
+
+    The engine may be killed but not interrupted, so at no moment does a signal end the process by itself;
+    a second one changes nothing.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False
+        self._tell: Callable[[], object] | None = None
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            # nohup ignores SIGHUP, and that choice stands.
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.seen = True
+        if self._tell is not None:
+            self._tell()
+
+    def ignore(self) -> None:
+        """From here on a signal means nothing; Python would make it deadly again while it ends."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+
+    async def wait(self) -> None:
+        """Return at the first signal, one that came before included."""
+        event = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        self._tell = lambda: loop.call_soon_threadsafe(event.set)
+        if not self.seen:
+            await event.wait()
+        self._tell = None
 
 
 def say(text: str) -> None:
-    """A line for the person who started the command."""
-    print(text, flush=True)
+    """A line for the person who started the command; spans are taken even when nobody reads it."""
+    try:
+        print(text, flush=True)
+    except OSError:  # the terminal is closed, or the pipe's reader has left
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the rest of the process
 
 
 def hash_key(data: Path) -> str:
@@ -84,13 +130,7 @@ def build_pipeline(config: Config, store: Store) -> Pipeline:
     )
 
 
-async def _serve(config: Config, store: Store, *, demo: bool) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    say("loading the decoder (the very first start compiles it, about half a minute)")
-    await asyncio.to_thread(decode.warm_up)
+async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool) -> None:
     pipeline = await asyncio.to_thread(build_pipeline, config, store)
     ready = False
     telemetry = TelemetryServer(pipeline.healthy, lambda: ready)

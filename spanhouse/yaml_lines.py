@@ -80,7 +80,9 @@ def _value(document: Document, node: yaml.Node, keys: Keys, above: tuple[yaml.No
     if "${env:" in node.value:
         return _fill_in(document, node.value, keys)
     try:
-        return yaml.SafeLoader("").construct_object(node)
+        value = yaml.SafeLoader("").construct_object(node)
+        # Where a text is meant, 0123 must not become 83; where a number is, its text will do.
+        return node.value if type(value) in (int, float) and str(value) != node.value else value
     except (yaml.YAMLError, ValueError) as error:
         problem = error.problem if isinstance(error, yaml.MarkedYAMLError) else error
         document.problem(keys, f"cannot be read: {problem}")

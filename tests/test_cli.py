@@ -104,3 +104,23 @@ def test_validate_names_key_and_line(tmp_path: Path) -> None:
     assert up.returncode == 1
     assert "spanhouse.yaml:1: otlp-grpc" in up.stderr
     assert spanhouse("validate", str(tmp_path / "none.yaml")).returncode == 1
+
+
+def test_sql_of_a_result_that_breaks_off_and_to_a_reader_that_has_enough(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        command = ("sql", "--url", instance.url("clickhouse-http"), "--format", "csv")
+        broken = spanhouse(*command, "SELECT throwIf(number = 2000000) AS x FROM numbers(3000000)")
+        query = "SELECT number FROM numbers(5000000)"
+        with subprocess.Popen(
+            [sys.executable, "-m", "spanhouse", *command, query],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        ) as enough:  # fmt: skip
+            assert enough.stdout
+            assert enough.stderr
+            assert enough.stdout.readline() == b'"number"\n'
+            enough.stdout.close()
+            assert enough.stderr.read() == b""
+    assert broken.returncode == 1
+    assert "not complete: Code: 395. DB::Exception: " in broken.stderr
+    assert "Traceback" not in broken.stderr
+    assert set(broken.stdout.splitlines()) == {'"x"', "0"}

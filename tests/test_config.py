@@ -200,6 +200,29 @@ def test_names_file_line_and_key(write: Any, text: str, problem: str) -> None:
     assert str(error.value).splitlines() == check(path)
 
 
+def test_numbers_where_text_is_meant_stay_as_they_are_written(write: Any) -> None:
+    path = write(
+        """\
+        processors: {scrub: {hash_key: 0x1F, drop_keys: [1.10]}, guard: {max_age_days: 1.50}}
+        exporters: {clickhouse: {user: 7, password: 0123, max_rows: 1_000}}
+        """
+    )
+    config = load(path, {})
+    assert config.exporters.clickhouse.password == "0123"
+    assert (config.exporters.clickhouse.user, config.exporters.clickhouse.max_rows) == ("7", 1000)
+    assert config.processors["scrub"]["hash_key"] == "0x1F"
+    assert config.processors["scrub"]["drop_keys"] == ["1.10"]
+    assert config.processors["guard"]["max_age_days"] == 1.5
+
+
+def test_names_each_known_processor_once(write: Any) -> None:
+    path = write("processors: {guard: {}}\nservice: {pipelines: {traces: {processors: [tier]}}}")
+    assert problems(path) == [
+        '2: service.pipelines.traces.processors[0]: "tier" is not defined; '
+        "known are normalize, price, scrub, guard"
+    ]
+
+
 def test_names_all_problems_in_order(write: Any) -> None:
     path = write(
         """\

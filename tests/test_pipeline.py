@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -37,6 +38,8 @@ class Shelf:
 def poison(batch: pl.DataFrame) -> pl.DataFrame:
     if "poison" in batch["name"]:
         raise ValueError("a processor's own fault")
+    if "exit" in batch["name"]:
+        sys.exit(3)
     return batch
 
 
@@ -114,6 +117,14 @@ def test_a_failing_store_is_told_to_the_sender_and_the_next_batch_is_tried(make:
     assert isinstance(pipeline.submit(payload("a")).exception(60), Unavailable)
     assert pipeline.submit(payload("b")).result(60) == Accepted(1, 0, "")
     assert shelf.rows == ["b"]
+    assert pipeline.healthy()
+
+
+def test_a_processor_that_wants_to_exit_ends_nothing(make: Make, shelf: Shelf) -> None:
+    # A panic of polars, which is no Exception either, comes the same way.
+    pipeline = make()
+    assert str(pipeline.submit(payload("exit")).exception(60)) == "step poison failed: SystemExit"
+    assert pipeline.submit(payload("b")).result(60) == Accepted(1, 0, "")
     assert pipeline.healthy()
 
 

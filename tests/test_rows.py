@@ -195,3 +195,16 @@ def test_rejected_spans_are_counted_by_payload_and_reason() -> None:
     finished = finish(Guard()(NORMALIZE(decoded.batch)), NORMALIZE.targets)
     assert finished.table.num_rows == 3
     assert finished.rejected.select("payload", "len").rows() == [(1, 2)]
+
+
+@pytest.mark.parametrize("late", [0, 2])
+def test_a_time_that_does_not_fit_the_table_costs_its_own_span_only(late: int) -> None:
+    message = request(3)
+    spans = message.resource_spans[0].scope_spans[0].spans
+    for span in spans:
+        span.events.add(name="e", time_unix_nano=span.start_time_unix_nano)
+    spans[late].events.add(name="e", time_unix_nano=2**63)
+    decoded = Decoder(NORMALIZE.wanted).decode([message.SerializeToString()])
+    finished = finish(Guard()(NORMALIZE(decoded.batch)), NORMALIZE.targets)
+    assert finished.table["span_id"].to_pylist() == [s.span_id.hex() for s in spans if s is not spans[late]]
+    assert finished.rejected.rows() == [(0, "a time after the year 2262 cannot be stored", 1)]

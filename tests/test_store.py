@@ -7,11 +7,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from spanhouse.errors import UserError
+from spanhouse.errors import Unavailable, UserError
+from spanhouse.exporters.clickhouse import EmbeddedClickHouse
+from spanhouse.otlp.decode import Decoder
+from spanhouse.processors.normalize import Normalize
+from spanhouse.rows import finish
 from spanhouse.running import holder
 from spanhouse.store import SQL, Store, query_text, statements
+from tests.harness import request
 
 # One engine path per process: tests of this file that need a folder of their own run in a child.
 
@@ -143,6 +149,64 @@ def test_rollups_count_what_the_rows_hold_and_are_repaired_where_they_do_not(tmp
         str(tmp_path),
     )
     assert done.returncode == 0, done.stderr
+
+
+def refuse_inserts(store: Store, table: str, *, refuse: bool) -> None:
+    """What the engine does when the disk is full, or stop doing it."""
+    room = 10**18 if refuse else 0
+    store.rows(f"ALTER TABLE {table} MODIFY SETTING min_free_disk_bytes_to_perform_insert = {room}")
+
+
+@pytest.fixture
+def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
+    exporter = EmbeddedClickHouse(store)
+    yield exporter
+    exporter.close()
+
+
+def some_rows() -> pa.Table:
+    normalize = Normalize()
+    decoded = Decoder(normalize.wanted).decode([request(3).SerializeToString()])
+    return finish(normalize(decoded.batch), normalize.targets).table
+
+
+def counts(store: Store) -> list[int]:
+    """Spans by agent_events, and by its two rollups."""
+    tables = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
+    return [int(store.rows(f"SELECT {count} FROM {table}")[0]) for table, count in tables.items()]
+
+
+def test_a_full_disk_is_an_error_and_is_over_when_there_is_room(
+    store: Store, exporter: EmbeddedClickHouse
+) -> None:
+    before = counts(store)
+    refuse_inserts(store, "agent_events", refuse=True)
+    for _ in range(3):
+        with pytest.raises(Unavailable, match="NOT_ENOUGH_SPACE"):
+            exporter.insert(some_rows())
+    assert counts(store) == before
+    refuse_inserts(store, "agent_events", refuse=False)
+    exporter.insert(some_rows())
+    assert counts(store) == [count + 3 for count in before]
+
+
+@pytest.mark.parametrize("table", ["agent_metrics_1m_state", "agent_metrics_1h_state"])
+def test_rollups_agree_again_after_an_insert_that_reached_a_part_of_the_tables(
+    store: Store, exporter: EmbeddedClickHouse, table: str
+) -> None:
+    refuse_inserts(store, table, refuse=True)
+    with pytest.raises(Unavailable, match="NOT_ENOUGH_SPACE"):
+        exporter.insert(some_rows())
+    assert store.rollups_doubtful
+    refuse_inserts(store, table, refuse=False)
+    exporter.insert(some_rows())
+    assert not store.rollups_doubtful
+    assert len(set(counts(store))) == 1
+
+
+def test_a_folder_that_the_engine_would_misread_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="question mark"):
+        Store(tmp_path / "a?b")
 
 
 def test_percentiles_merge_over_minutes(store: Store) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spanhouse.running import was_unclean
 from tests.harness import Instance, eventually, request
 
 ROLLUP = (
@@ -82,7 +84,7 @@ def test_acknowledged_spans_survive_kill_9(tmp_path: Path) -> None:
         assert hours == instance.sql(ROWS)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> None:
     with Instance(tmp_path / "data") as instance:
         loads = [Load(instance) for _ in range(4)]
@@ -95,6 +97,46 @@ def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> 
     with Instance(tmp_path / "data") as instance:
         assert not {i for load in loads for i in load.acknowledged} - stored(instance)
         assert instance.sql(ROLLUP) == instance.sql(ROWS)
+
+
+def test_a_second_signal_changes_nothing(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        assert instance.post(request().SerializeToString())[0] == 200
+        while instance.process.poll() is None:
+            instance.process.send_signal(signal.SIGTERM)
+            time.sleep(0.01)  # at every stage of leaving
+        assert instance.process.returncode == 0
+        assert was_unclean(tmp_path / "data") is False
+
+
+def test_a_signal_before_ready_ends_it_cleanly(tmp_path: Path) -> None:
+    ports = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "clickhouse-http", "metrics")]
+    command = [sys.executable, "-m", "spanhouse", "up", "--data", str(tmp_path / "data"), *ports]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("opening the store"):
+                process.terminate()
+        assert process.wait(60) == 0
+
+
+def test_nothing_is_acknowledged_into_a_removed_folder(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        assert instance.post(request().SerializeToString())[0] == 200
+        shutil.rmtree(tmp_path / "data")
+        status, body = instance.post(request().SerializeToString())
+        assert status == 503
+        assert b"was removed" in body
+        assert instance.stop() == 0
+
+
+def test_it_goes_on_when_nobody_reads_its_output(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        assert instance.process.stdout
+        instance.process.stdout.close()
+        assert instance.post(request().SerializeToString())[0] == 200
+        assert instance.stop() == 0
+        assert "Traceback" not in instance.log.read_text()
 
 
 def forever(instance: Instance) -> None:

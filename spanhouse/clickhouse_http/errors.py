@@ -85,7 +85,7 @@ class ClickHouseError(Exception):
     @property
     def body(self) -> bytes:
         """The text that clients expect as the answer's body."""
-        return f"Code: {self.code}. DB::Exception: {self}\n".encode()
+        return f"Code: {self.code}. DB::Exception: {self}\n".encode(errors="replace")
 
 
 def refused(what: str, code: int = ACCESS_DENIED) -> ClickHouseError:

@@ -40,6 +40,8 @@ _SETTINGS_QUERY: Final = re.compile(
 )
 _PIECE: Final = 1 << 20
 _HELD_BYTES: Final = 1 << 20
+# A fifth of the engine's own limit, which a text made for it reaches after many seconds.
+_MAX_BACKTRACKS: Final = 200_000
 _TAG_LETTERS: Final = string.ascii_lowercase
 DISPLAY_NAME: Final = "spanhouse"
 
@@ -173,7 +175,8 @@ class Execution:
         session = self._server.store.session()
         try:
             # Twice the size, and again, for the text is also parsed as a literal with all its escapes.
-            session.query(f"SET max_query_size = {4 * MAX_QUERY_BYTES}, log_comment = {quote(self.id)}")
+            parsing = f"max_query_size = {4 * MAX_QUERY_BYTES}, max_parser_backtracks = {_MAX_BACKTRACKS}"
+            session.query(f"SET {parsing}, log_comment = {quote(self.id)}")
             if database != Store.DATABASE:
                 session.query(f"USE {database}")
             start = self._start(body)
@@ -197,7 +200,9 @@ class Execution:
         """The query's text, or as much as a text may have: the URL's part, then the body's."""
         prefix = self._request.query.encode()
         pieces = [prefix + b"\n"] if prefix else []
-        room = MAX_QUERY_BYTES
+        room = MAX_QUERY_BYTES - len(prefix)
+        if room < 0:
+            raise too_large()
         while room > 0 and (piece := _read(body, room)):
             pieces.append(piece)
             room -= len(piece)
@@ -230,7 +235,7 @@ class Execution:
         self._set(session, {**limits, **settings}, readonly=_readonly(statement))
         if self._pipe.cancelled:
             raise Cancelled
-        complete = _chunks_are_complete(statement.tree, settings)
+        complete = _chunks_are_complete(statement, settings)
         if statement.is_select and complete and formats.streams(chosen):
             self._stream(session, statement, chosen)
         elif statement.is_select:
@@ -351,11 +356,11 @@ def _readonly(statement: Statement) -> int:
     return 2 if _SETTINGS_QUERY.fullmatch(statement.sql) else 1
 
 
-def _chunks_are_complete(tree: Any, settings: Mapping[str, str]) -> bool:
+def _chunks_are_complete(statement: Statement, settings: Mapping[str, str]) -> bool:
     """Whether the chunks of a stream make the whole result: totals and extremes are missing in them."""
     if settings.get("extremes", "0") != "0" or settings.get("output_format_json_array_of_rows", "0") != "0":
         return False
-    return '"group_by_with_totals": true' not in json.dumps(tree)
+    return not statement.totals
 
 
 def _pieces(start: bytes, body: io.BufferedIOBase) -> Iterator[bytes]:

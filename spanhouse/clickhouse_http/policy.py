@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,9 @@ _COMBINATOR: Final = re.compile(
     r"(?:simplestate|ordefault|distinct|resample|foreach|argmax|argmin|ornull|tuple|merge|state|array|null|map|if)$"
 )
 
+# A shorter time the engine would round to none, which means no limit.
+_LEAST_LIMIT: Final = 0.001
+
 # With combinators; also the end of taking them off one by one.
 _LONGEST_FUNCTION: Final = 200
 
@@ -51,6 +55,7 @@ _ABOUT_DATABASE: Final = re.compile(
 _ABOUT_ENGINE: Final = re.compile(
     rf"SHOW\s+(?:ENGINES|FUNCTIONS(?:\s+I?LIKE\s+'[^'\\]*')?|SETTING\s+\w+){_TAIL}", re.IGNORECASE
 )
+_USE: Final = re.compile(rf"USE\s+(?:DATABASE\s+)?(?P<database>{_NAME})$", re.IGNORECASE)
 _KEYWORDS: Final = frozenset({"table", "view", "database", "dictionary", "temporary"})
 
 
@@ -66,6 +71,7 @@ class Statement:
         format: the output format its FORMAT clause names, in the engine's spelling.
         settings: what its SETTINGS clauses set; to be set in the session beforehand, as a read-only
             session accepts such a clause only where it changes nothing.
+        totals: whether there is a WITH TOTALS in it.
     """
 
     sql: str
@@ -74,6 +80,7 @@ class Statement:
     tree: Node
     format: str | None
     settings: dict[str, str]
+    totals: bool = False
 
 
 def quote(text: str) -> str:
@@ -111,6 +118,7 @@ class Policy:
                 f"one is {version}: install the chdb-core release that spanhouse asks for"
             )
         self._database = database
+        self._one_at_a_time = threading.Lock()
         self._limits = dict(limits)
         self.databases = {database, "system", *lists.INFORMATION_SCHEMAS}
         self._every_database = {name for (name,) in rows("SELECT name FROM system.databases")} | {"default"}
@@ -174,11 +182,11 @@ class Policy:
             text = f"Cannot modify '{name}' setting in readonly mode: it is not one a reader may set."
             raise ClickHouseError(READONLY, f"{text} (READONLY)", refused=True)
         limit = self._limits.get(name)
-        if limit is None or (_number(value) and _number(value) <= limit):
+        if limit is None or _LEAST_LIMIT <= _number(value) <= limit:
             return value
         if clamp:
             return str(limit)
-        text = f"Setting {name} shouldn't be greater than {limit} (SETTING_CONSTRAINT_VIOLATION)"
+        text = f"Setting {name} should be over 0 and not over {limit} (SETTING_CONSTRAINT_VIOLATION)"
         raise ClickHouseError(SETTING_CONSTRAINT_VIOLATION, text, refused=True)
 
     def check(
@@ -186,12 +194,21 @@ class Policy:
     ) -> Statement:
         """Decide on a statement; nothing of it is run.
 
+        One statement at a time: a text made to be slow to parse is not to take a core from ingest for
+        every query that may run.
+
         `session` must not be read-only yet; `database` is the one it uses, `parameters` are the values
         of the statement's `{name:Type}`.
 
         Raises:
             ClickHouseError: the statement is refused, or does not parse.
         """
+        with self._one_at_a_time:
+            return self._check(session, sql, database, parameters, write=write)
+
+    def _check(
+        self, session: Any, sql: str, database: str, parameters: Mapping[str, str], *, write: bool
+    ) -> Statement:
         if "\0" in sql:
             raise ClickHouseError(SYNTAX_ERROR, "A statement cannot have a NUL character. (SYNTAX_ERROR)")
         text = sql[match.end() :] if (match := _COMMENTS.match(sql)) else sql
@@ -204,6 +221,10 @@ class Policy:
         if describe := _DESCRIBE.match(text):
             # The text that is checked is the text that is run.
             text, parsed = f"DESCRIBE TABLE {describe['rest']}", f"SELECT * FROM {describe['rest']}"
+        if use := _USE.match(text):
+            # As in ClickHouse without a session_id: checked, and forgotten with the request.
+            database = self.database(_unquote(use["database"]))
+            return Statement(f"USE {database}", True, False, {}, None, {})
         report = session._conn.classify_query(text, self._database)
         kind = report["query_class"].name
         if report["statement_count"] > 1:
@@ -227,6 +248,7 @@ class Policy:
             tree=tree,
             format=self.format(chosen) if chosen else None,
             settings=walk.settings,
+            totals=walk.totals,
         )
 
     def _parse(self, session: Any, sql: str) -> Node:

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import dataclass
 from typing import Final
 
-from aiohttp import BasicAuth, BodyPartReader, StreamReader, web
+from aiohttp import BasicAuth, StreamReader, parse_content_disposition, web
 
 from spanhouse.clickhouse_http import lists
 from spanhouse.clickhouse_http.errors import (
@@ -23,6 +23,7 @@ from spanhouse.clickhouse_http.errors import (
 # As ClickHouse's own default of max_query_size; parameters in a form may have more.
 MAX_QUERY_BYTES: Final = 1 << 18
 _MAX_FORM_BYTES: Final = 1 << 20
+_MAX_FORM_FIELDS: Final = 1000
 
 _QUERY_ID: Final = re.compile(r"[\w.:-]{1,128}")
 
@@ -101,10 +102,15 @@ def authenticate(http: web.Request, user: str, password: str) -> None:
     else:
         given_user = http.query.get("user", given_user)
         given_password = http.query.get("password", "")
-    same_user = hmac.compare_digest(given_user.encode(), (user or "default").encode())
-    same_password = hmac.compare_digest(given_password.encode(), password.encode())
+    same_user = _same(given_user, user or "default")
+    same_password = _same(given_password, password)
     if not (same_user and same_password):
         raise _unknown_user(given_user)
+
+
+def _same(given: str, expected: str) -> bool:
+    # What is not UTF-8 in a header is there as surrogates.
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), expected.encode())
 
 
 def has_credentials(http: web.Request) -> bool:
@@ -132,11 +138,11 @@ async def parse(http: web.Request, *, readonly: bool) -> Request:
     write = not readonly and http.method == "POST"
     body: io.BufferedIOBase = io.BytesIO()
     if http.content_type == "multipart/form-data":
-        url.update(await _form(http))
+        url.update(_form(http, await _whole(http.content, _MAX_FORM_BYTES)))
     elif write:
         body = io.BufferedReader(StreamedBody(http.content, asyncio.get_running_loop()), 1 << 20)
     elif http.method == "POST":
-        body = io.BytesIO(await _whole(http.content))
+        body = io.BytesIO(await _whole(http.content, MAX_QUERY_BYTES))
     query_id = headers.get("X-ClickHouse-Query-Id", url.get("query_id", ""))
     compressed = url.get("enable_http_compression", "1") != "0"
     protocol = url.get("client_protocol_version", "0")
@@ -156,16 +162,16 @@ async def parse(http: web.Request, *, readonly: bool) -> Request:
         query_id=query_id if _QUERY_ID.fullmatch(query_id) else str(uuid.uuid4()),
         accept_encoding=headers.get("Accept-Encoding", "") if compressed else "",
         framed_answer=url.get("compress") == "1",
-        protocol=int(protocol) if protocol.isdecimal() else 0,
+        protocol=int(protocol) if re.fullmatch(r"[0-9]{1,9}", protocol) else 0,
         write=write,
     )
 
 
-async def _whole(content: StreamReader) -> bytes:
+async def _whole(content: StreamReader, limit: int) -> bytes:
     body = bytearray()
     while data := await content.readany():
         body += data
-        if len(body) > MAX_QUERY_BYTES:
+        if len(body) > limit:
             raise too_large()
     return bytes(body)
 
@@ -176,23 +182,29 @@ def too_large() -> ClickHouseError:
     return ClickHouseError(QUERY_IS_TOO_LARGE, text, refused=True)
 
 
-async def _form(http: web.Request) -> dict[str, str]:
-    """The fields of a form: the query, parameters and settings that are too long for a URL."""
-    fields: dict[str, str] = {}
-    room = _MAX_FORM_BYTES
-    async for part in await http.multipart():
-        if not isinstance(part, BodyPartReader) or part.name is None or part.filename is not None:
+def _form(http: web.Request, body: bytes) -> dict[str, str]:
+    """The fields of a form: the query, parameters and settings that are too long for a URL.
+
+    Not by aiohttp's reader, which holds the event loop for seconds with a form of many small fields.
+    """
+    boundary = http.headers.getone("Content-Type").partition("boundary=")[2].partition(";")[0].strip(' "')
+    pieces = (b"\r\n" + body).split(b"\r\n--" + boundary.encode(errors="surrogateescape"))
+    if not boundary or not pieces[-1].startswith(b"--") or len(pieces) - 2 > _MAX_FORM_FIELDS:
+        text = f"The form is malformed, or has over {_MAX_FORM_FIELDS} fields. (BAD_REQUEST_PARAMETER)"
+        raise ClickHouseError(BAD_REQUEST_PARAMETER, text)
+    return dict(_field(piece) for piece in pieces[1:-1])
+
+
+def _field(piece: bytes) -> tuple[str, str]:
+    head, _, value = piece.partition(b"\r\n\r\n")
+    try:
+        headers = (line.partition(":") for line in head.decode().split("\r\n"))
+        described = {name.strip().lower(): rest for name, _, rest in headers}
+        _, names = parse_content_disposition(described.get("content-disposition", ""))
+        if "name" not in names or "filename" in names or "filename*" in names:
             text = "External tables are not supported: put the data into the query. (BAD_REQUEST_PARAMETER)"
             raise ClickHouseError(BAD_REQUEST_PARAMETER, text, refused=True)
-        value = bytearray()
-        while chunk := await part.read_chunk():
-            value += chunk
-            room -= len(chunk)
-            if room < 0:
-                raise too_large()
-        try:
-            fields[part.name] = value.decode()
-        except UnicodeDecodeError as error:
-            text = f"Field {part.name} is not UTF-8. (BAD_REQUEST_PARAMETER)"
-            raise ClickHouseError(BAD_REQUEST_PARAMETER, text) from error
-    return fields
+        return names["name"], value.decode()
+    except UnicodeDecodeError as error:
+        text = "A field of the form is not UTF-8. (BAD_REQUEST_PARAMETER)"
+        raise ClickHouseError(BAD_REQUEST_PARAMETER, text) from error

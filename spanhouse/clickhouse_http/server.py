@@ -29,6 +29,7 @@ from spanhouse.store import Store
 
 _KILL_AGAIN_S: Final = 0.05
 _SHUTDOWN_S: Final = 2.0
+_MAX_URL_BYTES: Final = 1 << 20  # as the server's http_max_uri_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,7 @@ class Limits:
             "max_memory_usage": self.max_memory_bytes,
             "max_threads": self.max_threads,
             "max_block_size": 65_409,
+            "max_temporary_data_on_disk_size_for_query": 4 * self.max_memory_bytes,
         }
 
 
@@ -99,6 +101,7 @@ class ClickHouseHttp:
             access_log=None,
             auto_decompress=False,
             shutdown_timeout=_SHUTDOWN_S,
+            max_line_size=_MAX_URL_BYTES,
         )
 
     async def start(self, host: str, port: int) -> None:
@@ -161,7 +164,11 @@ class ClickHouseHttp:
     async def _in_turn(
         self, run: Callable[[], Awaitable[tuple[str, web.StreamResponse]]]
     ) -> tuple[str, web.StreamResponse]:
-        """Run when there is a slot; the slot is given back when the query's thread is done with it."""
+        """Run when there is a slot; it is given back when the thread is done and the answer is sent.
+
+        A thread ends with the last pieces still to be sent: were they not counted, clients that do not
+        read would fill the memory.
+        """
         if self._stopping:
             raise ClickHouseError(ABORTED, "The endpoint is stopping. (ABORTED)", refused=True)
         if self._slots.locked() and self._waiting >= self._limits.max_waiting:
@@ -189,13 +196,15 @@ class ClickHouseHttp:
         try:
             return await self._send(http, request, execution)
         finally:
-            if not future.done():
+            if future.done():
+                self._slots.release()
+            else:
+                future.add_done_callback(lambda _: self._slots.release())
                 self._cancel(execution)
 
     def _done(self, execution: Execution) -> None:
         del self._running[execution]
         metrics.QUERIES_RUNNING.dec()
-        self._slots.release()
 
     async def _send(
         self, http: web.Request, request: Request, execution: Execution
@@ -208,7 +217,12 @@ class ClickHouseHttp:
                 await response.prepare(http)
             elif isinstance(item, bytes):
                 assert response is not None
-                await response.write(item)
+                try:
+                    await asyncio.wait_for(response.write(item), self._limits.max_seconds)
+                except OSError:  # a TimeoutError, or the client is gone
+                    if http.transport is not None:
+                        http.transport.abort()
+                    return "cancelled", response
             else:
                 break
             item = await execution.get()

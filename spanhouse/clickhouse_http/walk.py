@@ -66,8 +66,8 @@ _WRITE_TEXT_KEYS: Final = frozenset(
 )  # fmt: skip
 _TEXT_LISTS: Final = frozenset({"name_parts", "list_of_modes", "column_name_parts"})
 _SHOW_KEYS: Final = frozenset(
-    {"type", "like", "not_like", "case_insensitive_like", "from", "databases", "settings", "changed", "full",
-     "where_expression", "limit_length", "format_ast", "settings_ast"}
+    {"type", "like", "not_like", "case_insensitive_like", "from", "databases", "dictionaries", "settings",
+     "changed", "full", "where_expression", "limit_length", "format_ast", "settings_ast"}
 )  # fmt: skip
 _EXPLAIN_KINDS: Final = re.compile(r"EXPLAIN(?: (?:AST|SYNTAX|QUERY TREE|PLAN|PIPELINE|ESTIMATE|ANALYZE))?")
 
@@ -83,6 +83,7 @@ class Walk:
 
     Attributes:
         settings: what the statement's SETTINGS clauses set.
+        totals: whether there is a WITH TOTALS in it.
     """
 
     nodes: ClassVar[frozenset[str]] = _NODES
@@ -95,6 +96,7 @@ class Walk:
         self._parameters = parameters
         self._stack: list[Node] = []
         self.settings: dict[str, str] = {}
+        self.totals = False
 
     def run(self, tree: Node) -> None:
         """Visit every node; raises at the first that is not allowed."""
@@ -176,6 +178,10 @@ class Walk:
             if kept is not None:
                 self.settings[change["name"]] = kept
         return {}
+
+    def _visit_selectquery(self, node: Node) -> Node:
+        self.totals |= bool(node.get("group_by_with_totals"))
+        return node
 
     def _visit_selectwithunionquery(self, node: Node) -> Node:
         if "out_file" in node:

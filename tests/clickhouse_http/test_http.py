@@ -163,6 +163,63 @@ def test_parameters_and_query_come_in_a_form(read: Door) -> None:
     )
 
 
+def test_a_long_url_is_read(read: Door) -> None:
+    ids = [f"trace{number}" for number in range(3000)]
+    sql = "SELECT length({ids:Array(String)})"
+    answer = requests.get(read.url, params={"query": sql, "param_ids": str(ids)}, timeout=10)
+    assert answer.text == "3000\n"
+    for params in (
+        {"query": f"SELECT '{'x' * 300_000}'"},
+        {"query": "SELECT 1 --", "param_x": "y" * 2_000_000},
+    ):
+        assert requests.get(read.url, params=params, timeout=10).status_code in (400, 413)
+    form = {"query": (None, f"SELECT '{'x' * 300_000}'")}
+    assert requests.post(read.url, files=form, timeout=10).status_code == 413
+
+
+FIELD = b'--X\r\nContent-Disposition: form-data; name="query"\r\n\r\nSELECT 7'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (FIELD + b"\r\n--X--\r\n", "multipart/form-data"),
+        (FIELD + b"\r\n--X--\r\n", "multipart/form-data; boundary="),
+        (FIELD + b"\r\n--X--\r\n", "multipart/form-data; boundary=Z"),
+        (FIELD, "multipart/form-data; boundary=X"),
+        (b"", "multipart/form-data; boundary=X"),
+        (FIELD + b"\xff\r\n--X--\r\n", "multipart/form-data; boundary=X"),
+        (b"--X\r\n\xff\r\n\r\nSELECT 7\r\n--X--\r\n", "multipart/form-data; boundary=X"),
+        (b"--X\r\n\r\nSELECT 7\r\n--X--\r\n", "multipart/form-data; boundary=X"),
+        ((FIELD + b"\r\n") * 10_000 + b"--X--\r\n", "multipart/form-data; boundary=X"),
+    ],
+)
+def test_a_malformed_form_is_refused(read: Door, body: bytes, content_type: str) -> None:
+    answer = read.ask(body, headers={"Content-Type": content_type})
+    assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (400, "408")
+
+
+@pytest.mark.parametrize("boundary", ["X", '"X"; charset=utf-8'])
+def test_a_well_formed_form_is_read(read: Door, boundary: str) -> None:
+    content_type = f"multipart/form-data; boundary={boundary}"
+    assert read.ask(FIELD + b"\r\n--X--\r\n", headers={"Content-Type": content_type}).text == "7\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("X-ClickHouse-Format", 404), ("X-ClickHouse-Database", 404), ("Content-Encoding", 500),
+     ("X-ClickHouse-Query-Id", 200), ("X-ClickHouse-User", 403)],
+)  # fmt: skip
+def test_headers_that_are_not_utf8(doors: Doors, name: str, status: int) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", doors.secret.port, timeout=30)
+    headers = {"X-ClickHouse-User": "ann", "X-ClickHouse-Key": "s3cret"} | {name: b"\xff\xfe"}
+    connection.request("POST", "/", "SELECT 1", headers)
+    answer = connection.getresponse()
+    assert answer.status == status
+    assert answer.read().startswith(b"1\n" if status == 200 else b"Code: ")
+    connection.close()
+
+
 def test_databases(read: Door) -> None:
     for name in ("", "default", "spanhouse"):
         assert read.text("SELECT currentDatabase()", database=name) == "spanhouse\n"
@@ -284,6 +341,7 @@ def test_a_query_over_the_limit_is_refused(read: Door) -> None:
 
 def test_the_first_query_of_clickhouse_go(read: Door) -> None:
     version, timezone = read.text("SELECT version(), timezone()").split()
+    assert read.text("SELECT 1", client_protocol_version="9" * 5000) == "1\n"
     for protocol in ("0", "54453", "54454", "54479"):
         answer = read.ask(HELLO, default_format="Native", client_protocol_version=protocol)
         assert answer.content == hello_block("spanhouse", version, timezone, int(protocol))

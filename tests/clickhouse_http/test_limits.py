@@ -86,6 +86,15 @@ def test_a_client_that_leaves_ends_its_query(doors: Doors, read_first: bool) -> 
     eventually(lambda: doors.running()["read"] == 0)
 
 
+def test_a_client_that_does_not_read_gives_its_place_back(doors: Doors) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", doors.tight.port, timeout=30)
+    connection.request("POST", "/", "SELECT repeat('x', 1000) FROM numbers(90000)")
+    connection.getresponse()  # and reads no more; one query runs at a time there
+    assert doors.tight.text("SELECT 1") == "1\n"
+    eventually(lambda: doors.running()["tight"] == 0)
+    connection.close()
+
+
 def test_over_the_queue_queries_are_refused(doors: Doors) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: doors.tight.ask(HEAVY), range(8)))

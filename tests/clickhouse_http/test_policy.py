@@ -249,7 +249,9 @@ REFUSED = [
     "SET max_threads = 2",
     "SET readonly = 0",
     "SET ROLE ALL",
-    "USE system",
+    "USE system; SELECT * FROM users",
+    "USE nope",
+    "USE /etc",
     "KILL QUERY WHERE 1 SYNC",
     "SYSTEM SHUTDOWN",
     "SYSTEM FLUSH LOGS",
@@ -394,6 +396,9 @@ ALLOWED = [
     "SHOW SETTINGS LIKE 'max_threads'",
     "SHOW FUNCTIONS LIKE 'abs'",
     "SHOW ENGINES",
+    "SHOW DICTIONARIES",
+    "USE spanhouse",
+    "USE `default`;",
     "EXISTS TABLE t",
     "EXISTS t",
     "EXISTS DATABASE spanhouse",
@@ -483,7 +488,7 @@ def test_system_tables_do_not_open_files(read: Door, traps: Traps, table: str) -
     "sql",
     ["(" * 250_000 + "1 1", "SELECT sum" + "If" * 120_000 + "(1)", "EXISTS t" + " " * 250_000 + "x",
      "SELECT name, value, readonly FROM system.settings LIMIT 1" + " " * 200_000 + "WITH TIES",
-     "/*" * 120_000, "DESC" + " " * 250_000, "SELECT " + "f()," * 60_000 + "1"],
+     "/*" * 120_000, "SELECT " + "CASE WHEN 1 THEN " * 4000, "SELECT " + "a," * 120_000 + "a", "DESC" + " " * 250_000, "SELECT " + "f()," * 60_000 + "1"],
 )  # fmt: skip
 def test_texts_made_to_take_long_are_refused_soon(read: Door, sql: str) -> None:
     assert read.ask(sql).status_code in (400, 403, 500)
@@ -493,6 +498,11 @@ def test_settings_clauses_take_effect_and_cannot_lift_limits(read: Door) -> None
     assert read.text("SELECT getSetting('max_execution_time') SETTINGS max_execution_time = 7") == "7\n"
     assert read.text("SELECT getSetting('max_execution_time')", max_execution_time="0") == "60\n"
     assert read.text("SELECT getSetting('max_execution_time')", max_execution_time="9999") == "60\n"
+    for nothing in ("-1", "0.0000001", "1e-9", "nan"):  # the engine takes the first three for no limit
+        assert read.text("SELECT getSetting('max_execution_time')", max_execution_time=nothing) == "60\n"
+    for clause in ("-1", "0.0000001", "'0.0000001'", "false"):
+        answer = read.ask(f"SELECT 1 SETTINGS max_execution_time = {clause}")
+        assert answer.headers["X-ClickHouse-Exception-Code"] == "452"
     assert read.text("SELECT getSetting('readonly')", readonly="2") == "1\n"
     inner = read.text("SELECT * FROM (SELECT getSetting('max_threads') SETTINGS max_threads = 1)")
     assert inner == "1\n"

@@ -103,3 +103,37 @@ def test_spans_as_libraries_send_them_become_priced_rows() -> None:
         "gen_ai.usage.output_tokens": "100.0",
         "prompt.version": "3",
     }
+
+
+def test_spans_of_openinference_become_priced_rows() -> None:
+    """Attributes as openinference-instrumentation-openai 0.1.66 set them."""
+    usage = {
+        "llm.token_count.total": 1300,
+        "llm.token_count.prompt": 1000,
+        "llm.token_count.completion": 300,
+        "llm.token_count.prompt_details.cache_read": 600,
+        "llm.token_count.completion_details.reasoning": 120,
+    }
+    embedding = {"embedding.model_name": "text-embedding-3-small", "llm.token_count.prompt": 50}
+    payload = request(
+        {"openinference.span.kind": "LLM", "llm.system": "openai", "llm.model_name": "gpt-4o-2024-08-06"}
+        | usage,
+        {"openinference.span.kind": "EMBEDDING", "llm.system": "openai"} | embedding,
+        {"openinference.span.kind": "AGENT", "agent.name": "planner", "session.id": "s1"} | usage,
+        {"openinference.span.kind": "TOOL", "tool.name": "weather"},
+    )
+    step = Normalize()
+    rows = Price()(step(Decoder(step.wanted).decode([payload]).batch))
+
+    assert rows["kind"].to_list() == ["llm", "embedding", "agent", "tool"]
+    assert rows["provider"].to_list() == ["openai", "openai", "", ""]
+    assert rows["model"].to_list() == ["gpt-4o-2024-08-06", "text-embedding-3-small", "", ""]
+    assert rows["agent"].to_list() == ["", "", "planner", ""]
+    assert rows["tool_name"].to_list() == ["", "", "", "weather"]
+    assert rows["session_id"].to_list() == ["", "", "s1", ""]
+    assert rows["tokens_prompt"].to_list() == [1000, 50, 0, 0]
+    assert rows["tokens_completion"].to_list() == [300, 0, 0, 0]
+    assert rows["tokens_cache_read"].to_list() == [600, 0, 0, 0]
+    assert rows["tokens_reasoning"].to_list() == [120, 0, 0, 0]
+    # 400 at $2.50, 600 cached at $1.25, 300 out at $10 a million; 50 at $0.02.
+    assert rows["cost_usd"].to_list() == [Decimal("0.00475"), Decimal("0.000001"), 0, 0]

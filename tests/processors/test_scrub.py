@@ -65,7 +65,14 @@ FOUND = {
     '{"password": "correct horse", "n": 1}': '{"password": "[key]", "n": 1}',
     '{\\"api_key\\": \\"abc\\", \\"n\\": 1}': '{\\"api_key\\": \\"[key]\\", \\"n\\": 1}',
     "OPENAI_API_KEY='abc def'": "OPENAI_API_KEY='[key]'",
+    "password='it\\'s me', n=1": "password='[key]', n=1",
     "postgres://bob:s3cret@db.example.com:5432/x": "postgres://bob:[key]@db.example.com:5432/x",
+    "postgres://bob:s3@cret@db/x": "postgres://bob:[key]@db/x",
+    "https://x.io/a?page=2&token=0123456789abcdef&n=1": "https://x.io/a?page=2&token=[key]&n=1",
+    "https://b.s3.aws.com/o?X-Amz-Signature=0f1e2d3c4b5a6978": "https://b.s3.aws.com/o?X-Amz-Signature=[key]",
+    "https://x.blob.net/c?se=2026-01-01&sig=abc%2Bdefghijk%3D": "https://x.blob.net/c?se=2026-01-01&sig=[key]",
+    "pypi-AgEIcHlwaS5vcmcCJDAxMjM0NTY3ODlhYmNkZWY whsec_abcdefghijklmnopqrstuvwx": "[key] [key]",
+    "ya29.a0AfH6SMBabcdefghijklmnop": "[key]",
     "-----BEGIN RSA PRIVATE KEY-----\nMIIE+/=\n-----END RSA PRIVATE KEY-----\nbye": "[key]\nbye",
     "Authorization: Bearer abc.def-123": "Authorization: Bearer [token]",
     "authorization: Basic dXNlcjpwYXNz": "authorization: Basic [token]",
@@ -93,6 +100,7 @@ CLEAN = [
     "call_abc123DEF456", "chatcmpl-123456789", "msg_01XFDUDYJgAACzvnptvVoYEL", "thread_abc123",
     "task-management-system-v2-final", "the bearer of bad news", "bearer authentication",
     "basic understanding", "password is required", "api_key: null, password: None", "max_tokens=4096",
+    "https://x.io/?token=short&key=value",
     "next_page_token=abc", "PWD=/home/bob/project", "50% @ 3pm", "a@b", "1 + 2 = 3", "(1) 2 (3)", "12/26",
     "ISBN 978-3-16-148410-0",
 ]  # fmt: skip
@@ -173,10 +181,28 @@ def test_values_of_secret_keys() -> None:
     attributes = [
         {"key": "db.password", "value": "x y", "type": 1},
         {"key": "http.request.header.x-api-key", "value": '["abc"]', "type": 5},
+        {"key": "http.request.header.authorization", "value": '["ApiKey abc"]', "type": 5},
+        {"key": "http.response.header.set_cookie", "value": '["sid=abc"]', "type": 5},
         {"key": "gen_ai.usage.output_tokens", "value": "7", "type": 3},
     ]
     attrs = scrub(make_batch([{"attrs": attributes}]))["attrs"][0].to_list()
-    assert [(a["value"], a["type"]) for a in attrs] == [("[key]", 1), ("[key]", 1), ("7", 3)]
+    assert [(a["value"], a["type"]) for a in attrs] == [*[("[key]", 1)] * 4, ("7", 3)]
+
+
+JSON_NUMBERS = {
+    "[1705314600000, 1705314660000]": "[1705314600000, 1705314660000]",
+    '{"a": 4111111111111111, "b": [5500000000000004]}': '{"a": "[card]", "b": ["[card]"]}',
+    "[-4111111111111111, 4111111111111111.5, 4111111111111111e2, -Infinity]": (
+        "[-4111111111111111, 4111111111111111.5, 4111111111111111e2, -Infinity]"
+    ),
+    '{"password": 4111111111111111}': '{"password": "[card]"}',
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), JSON_NUMBERS.items())
+def test_numbers_in_json_text(text: str, expected: str) -> None:
+    assert masked(text) == expected
+    assert masked(expected) == expected
 
 
 def test_json_stays_json() -> None:

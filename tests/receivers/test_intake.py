@@ -2,6 +2,8 @@ import gzip
 import os
 import zlib
 
+import lz4.frame
+import pyarrow as pa
 import pytest
 import zstandard
 
@@ -18,13 +20,30 @@ def raw_deflate(data: bytes) -> bytes:
     return compressor.compress(data) + compressor.flush()
 
 
-COMPRESSED = [
+def snappy_block(data: bytes) -> bytes:
+    return pa.compress(data, codec="snappy", asbytes=True)
+
+
+def snappy_frames(data: bytes) -> bytes:
+    """As golang/snappy writes it (a chunk stays as it is where compression does not help), and padding."""
+    stream = b"\xff\x06\x00\x00sNaPpY" + b"\xfe\x03\x00\x00\0\0\0"
+    for at in range(0, len(data), 1 << 16):
+        piece = data[at : at + (1 << 16)]
+        kind, body = min((0, snappy_block(piece)), (1, piece), key=lambda chunk: len(chunk[1]))
+        stream += bytes([kind]) + (len(body) + 4).to_bytes(3, "little") + b"\0\0\0\0" + body
+    return stream
+
+
+MEMBERS = [
     ("gzip", gzip.compress),
     ("deflate", zlib.compress),
     ("deflate", raw_deflate),
     ("zstd", zstandard.ZstdCompressor().compress),
     ("zstd", lambda data: zstandard.ZstdCompressor(write_content_size=False).compress(data)),
+    ("lz4", lz4.frame.compress),
+    ("x-snappy-framed", snappy_frames),
 ]
+COMPRESSED = [*MEMBERS, ("zlib", zlib.compress), ("snappy", snappy_block), ("snappy", snappy_frames)]
 
 
 @pytest.mark.parametrize(("encoding", "compress"), COMPRESSED)
@@ -35,7 +54,7 @@ def test_gives_back_what_was_compressed(encoding, compress):
         assert decompress(compress(data), encoding, len(data)) == data
 
 
-@pytest.mark.parametrize(("encoding", "compress"), COMPRESSED)
+@pytest.mark.parametrize(("encoding", "compress"), MEMBERS)
 def test_several_members_are_one_body(encoding, compress):
     data = b"".join(compress(part) for part in (b"one ", TEXT, b"", b" three"))
     assert decompress(data, encoding, LIMIT) == b"one " + TEXT + b" three"
@@ -63,6 +82,12 @@ def test_data_that_ends_early_is_malformed(encoding, compress):
         ("gzip", gzip.compress(TEXT) + b"garbage"),
         ("deflate", b"\xff" * 20),
         ("zstd", b"not compressed at all"),
+        ("lz4", b"not compressed at all"),
+        ("lz4", lz4.frame.compress(TEXT) + b"garbage"),
+        ("snappy", b"\xff" * 20),
+        ("snappy", snappy_block(TEXT) + b"garbage"),
+        ("snappy", snappy_frames(TEXT) + b"\x02\x04\x00\x00\0\0\0\0"),  # no such type of chunk
+        ("snappy", snappy_frames(TEXT) + b"\x00\x02\x00\x00\0\0"),  # no room for a checksum
     ],
 )
 def test_damaged_data_is_malformed(encoding, data):
@@ -76,9 +101,14 @@ def test_damaged_data_is_malformed(encoding, data):
         ("gzip", gzip.compress(bytes(64 << 20)) * 16),
         ("deflate", zlib.compress(bytes(64 << 20)) * 16),
         ("zstd", zstandard.ZstdCompressor().compress(bytes(1 << 30))),
+        ("lz4", lz4.frame.compress(bytes(64 << 20)) * 16),
+        ("snappy", snappy_block(bytes(64 << 20))),
+        ("snappy", b"\xff\xff\xff\xff\x0f"),  # says four gigabytes
+        ("snappy", snappy_frames(bytes(64 << 20))),
+        ("snappy", snappy_frames(b"") + b"\x01\x05\0\0\0\0\0\0x" * (1 << 20) + snappy_frames(b"xx")),
     ],
 )
-def test_a_gigabyte_of_zeros_is_not_unpacked(encoding, bomb):
+def test_bombs_are_not_unpacked(encoding, bomb):
     peak = Peak()
     with pytest.raises(TooLarge):
         decompress(bomb, encoding, LIMIT)

@@ -6,7 +6,10 @@ import socket
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
+import lz4.frame
+import pyarrow as pa
 import pytest
 import requests
 import zstandard
@@ -92,6 +95,9 @@ def test_a_large_json_body_is_taken(post, pipeline):
         ("gzip", lambda body: gzip.compress(body[:50]) + gzip.compress(body[50:])),
         ("deflate", zlib.compress),
         ("zstd", zstandard.ZstdCompressor().compress),
+        ("zlib", zlib.compress),
+        ("lz4", lz4.frame.compress),
+        ("snappy", partial(pa.compress, codec="snappy", asbytes=True)),
     ],
 )
 @pytest.mark.parametrize("spans", [3, 2000])
