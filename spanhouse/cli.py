@@ -156,6 +156,7 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _sql(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the endpoint kills a query whose client is gone
     from spanhouse.config import load
     from spanhouse.sql_command import run
 

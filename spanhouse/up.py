@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 import secrets
 import signal
 import sys
@@ -40,6 +41,9 @@ def up(config: Config, *, demo: bool) -> None:
     # Before the store, so that a Ctrl-C need not wait for a compiler.
     say("loading the decoder (the very first start compiles it, about half a minute)")
     decode.warm_up()
+    # A connection is a file: the usual soft limit of 1,024 is soon reached.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     stop = StopSignals()
     say(f"opening the store in {config.data}")
     store = Store(config.data)
