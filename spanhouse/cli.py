@@ -156,13 +156,15 @@ def _demo(arguments: argparse.Namespace) -> int:
 
 
 def _sql(arguments: argparse.Namespace) -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the endpoint kills a query whose client is gone
     from spanhouse.config import load
     from spanhouse.sql_command import run
 
     query = sys.stdin.read() if arguments.query == "-" else arguments.query
     overrides = {"data": arguments.data} if arguments.data else {}
     data = load(_config_path(arguments.config), overrides).data
+    # The endpoint kills a query whose client is gone. Set last, as importing polars sets a handler of its
+    # own, which swallows a Ctrl-C while it does not compute.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     return run(
         query,
         arguments.format,

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.harness import Instance, request
+from tests.harness import Instance, eventually, request
 
 
 def spanhouse(
@@ -124,3 +125,15 @@ def test_sql_of_a_result_that_breaks_off_and_to_a_reader_that_has_enough(tmp_pat
     assert "not complete: Code: 395. DB::Exception: " in broken.stderr
     assert "Traceback" not in broken.stderr
     assert set(broken.stdout.splitlines()) == {'"x"', "0"}
+
+
+def test_ctrl_c_ends_sql_and_its_query(tmp_path: Path) -> None:
+    with Instance(tmp_path / "data") as instance:
+        command = [sys.executable, "-m", "spanhouse", "sql", "--data", str(tmp_path / "data")]
+        with subprocess.Popen(
+            [*command, "SELECT sum(sipHash64(number)) FROM numbers(1000000000000)"]
+        ) as client:
+            eventually(lambda: instance.metric("spanhouse_queries_running") == 1)
+            client.send_signal(signal.SIGINT)
+            assert client.wait(60) != 0
+        eventually(lambda: instance.metric("spanhouse_queries_running") == 0)
