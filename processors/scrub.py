@@ -11,7 +11,7 @@ from typing import Final
 import polars as pl
 
 from spanhouse import metrics
-from spanhouse.batch import ATTRIBUTES, EVENTS, LINKS, ValueType
+from spanhouse.batch import ATTRIBUTE_LISTS, ATTRIBUTES, EVENTS, LINKS, ValueType
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import KEEP, element_rows, elements, map_elements
 from spanhouse.processors.masking import find, mask, mask_json
@@ -22,8 +22,6 @@ _SKIPPED: Final = frozenset(
     ("reject", "trace_id", "span_id", "parent_span_id", "trace_state", "scope_schema_url",
      "resource_schema_url", "kind", "status", "span_kind", "cost_source", "user_id_hash")
 )  # fmt: skip
-# Attribute lists by the prefix of their raw columns, in the order in which a user's id is looked for.
-_SOURCES: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attrs"}
 
 _HASH_HEX: Final = 32
 _HASH: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
@@ -100,7 +98,7 @@ class Scrub:
 
     def _user_ids(self, batch: pl.DataFrame, in_lists: bool) -> Iterator[pl.DataFrame]:
         """(row, value) of what spans give as their user's id, the most telling last."""
-        for source, column in reversed(_SOURCES.items()):
+        for source, column in reversed(ATTRIBUTE_LISTS.items()):
             attributes = elements(batch[column]) if in_lists else elements(batch[column].clear())
             users = attributes["key"].is_in(self._user_keys)
             if users.any():

@@ -14,6 +14,7 @@ A batch passes three stages, always with the spans of all its payloads in wire o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import Final
 
@@ -54,7 +55,11 @@ LINKS: Final = pl.List(
     )
 )
 
+# Prefix of the raw columns -> the list of the other attributes of the same source, what tells most first.
+ATTRIBUTE_LISTS: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attrs"}
+
 Schema = dict[str, pl.DataType | type[pl.DataType]]
+Processor = Callable[[pl.DataFrame], pl.DataFrame]
 
 DECODED: Final[Schema] = {
     "payload": pl.UInt32,  # index of the payload (request, Kafka message) that brought the span

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 import polars as pl
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
 
+from spanhouse.batch import Processor
 from spanhouse.errors import UserError
 from spanhouse.yaml_lines import Document, Keys, read
 
@@ -30,8 +31,6 @@ BUILT_IN: Final = {
 }
 RECEIVERS: Final = ("otlp",)
 EXPORTERS: Final = ("clickhouse",)
-
-Processor = Callable[[pl.DataFrame], pl.DataFrame]
 
 
 class Address(NamedTuple):

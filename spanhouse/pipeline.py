@@ -11,23 +11,21 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-import polars as pl
 import pyarrow as pa
 
 from spanhouse import metrics
+from spanhouse.batch import Processor
 from spanhouse.errors import Malformed, Overloaded, Unavailable
 from spanhouse.otlp.decode import Decoder
 from spanhouse.rows import Finished, finish
 
 log = logging.getLogger(__name__)
-
-Processor = Callable[[pl.DataFrame], pl.DataFrame]
 
 # A batch is closed at this many payload bytes; about 16 k small spans.
 BATCH_BYTES: Final = 8 << 20

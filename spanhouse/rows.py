@@ -19,10 +19,9 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from spanhouse.batch import DECODED, NORMALIZED, ValueType, reject
+from spanhouse.batch import ATTRIBUTE_LISTS, DECODED, NORMALIZED, ValueType, reject
 from spanhouse.processors.lists import element_rows, elements
 
-_SOURCES: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attrs"}
 _RAW_TYPES: Final = {
     pl.String: ValueType.STRING,
     pl.Int64: ValueType.INT,
@@ -122,7 +121,7 @@ class _Left:
 
 def _left(batch: pl.DataFrame, raws: list[str], same: pl.DataFrame) -> dict[str, list[_Left]]:
     """Attribute list -> what no column stands for."""
-    left: dict[str, list[_Left]] = {column: [] for column in _SOURCES.values()}
+    left: dict[str, list[_Left]] = {column: [] for column in ATTRIBUTE_LISTS.values()}
     for raw in raws:
         series = batch[raw]
         where = series.is_not_null()
@@ -132,16 +131,12 @@ def _left(batch: pl.DataFrame, raws: list[str], same: pl.DataFrame) -> dict[str,
         if len(rows):
             source, _, key = raw.partition(":")
             values = _arrow(series.filter(where).cast(pl.String))
-            left[_SOURCES[source]].append(_Left(key, _RAW_TYPES[type(series.dtype)], rows, values))
+            left[ATTRIBUTE_LISTS[source]].append(_Left(key, _RAW_TYPES[type(series.dtype)], rows, values))
     return left
 
 
 def _is_raw(column: str) -> bool:
-    return column.partition(":")[0] in _SOURCES and not column.endswith("~")
-
-
-def _groups(names: list[str]) -> list[list[str]]:
-    return [names[i : i + _MASK_BITS] for i in range(0, len(names), _MASK_BITS)]
+    return column.partition(":")[0] in ATTRIBUTE_LISTS and not column.endswith("~")
 
 
 def _promoted(same: pl.DataFrame, targets: Mapping[str, str], height: int) -> pl.Series:

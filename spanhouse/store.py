@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode
-
-import clickhouse_connect
-from clickhouse_connect.driver.client import Client
 
 from spanhouse.errors import UserError
 from spanhouse.running import holder
+
+if TYPE_CHECKING:
+    from clickhouse_connect.driver.client import Client
 
 SQL: Final[Traversable] = importlib.resources.files("spanhouse") / "sql"
 
@@ -126,6 +126,8 @@ class Store:
 
     def client(self) -> Client:
         """A clickhouse-connect client of the embedded engine; the caller closes it."""
+        import clickhouse_connect  # 0.1 s that a start need not wait for
+
         return clickhouse_connect.get_client(interface="chdb", path=str(self.path), database=self.DATABASE)
 
     def close(self) -> None:

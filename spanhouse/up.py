@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import resource
 import secrets
@@ -13,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Final
 
 from spanhouse import rollups, running
 from spanhouse.clickhouse_http.server import Limits, start_clickhouse_http
@@ -29,11 +28,12 @@ from spanhouse.receivers.otlp_http import start_otlp_http
 from spanhouse.store import Store, query_text
 from spanhouse.telemetry import TelemetryServer
 
-log = logging.getLogger(__name__)
+# What asks the process to leave; SIGHUP is a terminal that was closed.
+STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def up(config: Config, *, demo: bool) -> None:
-    """Run until SIGINT, SIGTERM or SIGHUP (a closed terminal), then drain, store and leave.
+    """Run until one of STOP_SIGNALS, then drain, store and leave.
 
     Raises:
         UserError: the store or a port is taken, or the configuration cannot be used.
@@ -70,7 +70,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.seen = False
         self._tell: Callable[[], object] | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             # nohup ignores SIGHUP, and that choice stands.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._note)
@@ -82,7 +82,7 @@ class StopSignals:
 
     def ignore(self) -> None:
         """From here on a signal means nothing; Python would make it deadly again while it ends."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     async def wait(self) -> None:

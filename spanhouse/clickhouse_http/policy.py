@@ -88,12 +88,6 @@ def quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def escape_parameter(text: str) -> str:
-    """`text` as the value of a query parameter, which the engine reads as TabSeparated."""
-    escaped = text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
-    return escaped.replace("\b", "\\b").replace("\f", "\\f")
-
-
 def _unquote(name: str) -> str:
     return name[1:-1] if name[:1] in '`"' else name
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clickhouse_http.conftest import Door, Doors, eventually, start
+from tests.clickhouse_http.conftest import Door, Doors, start
+from tests.harness import eventually
 
 HEAVY = "SELECT count() FROM numbers(1000000000) AS a, numbers(100000) AS b WHERE a.number * b.number = 7"
 

@@ -7,20 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
 from spanhouse.rows import finish
+from tests.harness import attributes
 
 from .frames import START_NS
-
-_FIELDS = {str: "string_value", bool: "bool_value", int: "int_value", float: "double_value"}
-
-
-def attributes(values: dict[str, Any]) -> list[KeyValue]:
-    return [KeyValue(key=k, value=AnyValue(**{_FIELDS[type(v)]: v})) for k, v in values.items()]
 
 
 def request(*spans: dict[str, Any]) -> bytes:

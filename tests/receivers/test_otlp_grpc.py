@@ -14,15 +14,13 @@ from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from spanhouse.errors import Overloaded, Unavailable
 from spanhouse.pipeline import Accepted
 from spanhouse.receivers import intake
 from spanhouse.receivers.otlp_grpc import start_otlp_grpc
 from tests.harness import eventually, request
-from tests.receivers.tools import LIMIT, Peak, accepts, count
+from tests.receivers.tools import LIMIT, Peak, accepts, check_kept_once, count
 
 SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 MESSAGE = request(3)
@@ -288,12 +286,7 @@ def test_many_calls_at_once(export, pipeline):
 def test_the_python_exporter_sends_again_until_it_is_stored(grpc_port, pipeline, compression):
     pipeline.answers += [Overloaded("full", 0.1), Overloaded("still full", 0.1), Unavailable("not now")]
     exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{grpc_port}", compression=compression)
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    provider.get_tracer("test").start_span("kept").end()
-    provider.shutdown()
-    names = [m.resource_spans[0].scope_spans[0].spans[0].name for m in pipeline.received]
-    assert names == ["kept"]
+    check_kept_once(exporter, pipeline)
 
 
 def test_stop_lets_the_calls_being_answered_finish(loop, pipeline):

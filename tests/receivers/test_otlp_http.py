@@ -21,15 +21,13 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from spanhouse.errors import Overloaded, Unavailable
 from spanhouse.pipeline import Accepted
 from spanhouse.receivers import intake
 from spanhouse.receivers.otlp_http import start_otlp_http
 from tests.harness import eventually, request
-from tests.receivers.tools import LIMIT, Peak, accepts, count
+from tests.receivers.tools import LIMIT, Peak, accepts, check_kept_once, count
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
@@ -374,12 +372,7 @@ def test_many_connections_at_once(post, pipeline):
 def test_the_python_exporter_sends_again_until_it_is_stored(http_port, pipeline, compression):
     pipeline.answers += [Unavailable("not now")]
     exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{http_port}/v1/traces", compression=compression)
-    provider = TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    provider.get_tracer("test").start_span("kept").end()
-    provider.shutdown()
-    names = [m.resource_spans[0].scope_spans[0].spans[0].name for m in pipeline.received]
-    assert names == ["kept"]
+    check_kept_once(exporter, pipeline)
 
 
 def test_stop_lets_the_requests_being_answered_finish(loop, pipeline):

@@ -6,6 +6,8 @@ from concurrent.futures import Future
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 from prometheus_client import REGISTRY
 
 from spanhouse.errors import Malformed
@@ -81,3 +83,13 @@ class Peak:
         with open("/proc/self/status") as file:
             (line,) = (line for line in file if line.startswith("VmHWM"))
         return int(line.split()[1]) << 10
+
+
+def check_kept_once(exporter: SpanExporter, pipeline: KeepingPipeline) -> None:
+    """A span that the SDK sends through `exporter` arrives, once."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    provider.get_tracer("test").start_span("kept").end()
+    provider.shutdown()
+    names = [m.resource_spans[0].scope_spans[0].spans[0].name for m in pipeline.received]
+    assert names == ["kept"]
