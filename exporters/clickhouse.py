@@ -7,11 +7,12 @@ import sys
 import tempfile
 from typing import IO, Any, Final
 
+import polars as pl
 import pyarrow as pa
 
 from spanhouse import rollups
 from spanhouse.errors import Unavailable
-from spanhouse.store import Store
+from spanhouse.store import EVERY_BLOCK, Store, query_text
 
 TABLE: Final = "agent_events"
 
@@ -43,12 +44,28 @@ class EmbeddedClickHouse:
                 file.seek(0)
                 # Not by `send_insert`: it reports success where the rows could not be written (chDB 26.9,
                 # a full disk).
-                source = f"'/dev/fd/{file.fileno()}' FORMAT ArrowStream"
-                self._session.query(f"INSERT INTO {TABLE} ({columns}) FROM INFILE {source}")
+                self._session.query(
+                    f"INSERT INTO {TABLE} ({columns}) FROM INFILE '/dev/fd/{file.fileno()}' "
+                    f"SETTINGS {EVERY_BLOCK} FORMAT ArrowStream"
+                )
         except (RuntimeError, OSError) as error:
             # The rows may be there and their views' not, as after a crash.
             self._store.rollups_doubtful = True
             raise Unavailable(f"the store refused the rows: {error}") from error
+
+    def recent_spans(self) -> pl.DataFrame:
+        """trace_id and span_id of what was stored last.
+
+        Raises:
+            Unavailable: the engine refused or failed.
+        """
+        try:
+            answer = self._session.query(query_text("spans_of_last_hour"), "ArrowStream")
+        except RuntimeError as error:
+            raise Unavailable(f"the store cannot be read: {error}") from error
+        if not answer.bytes():  # no rows, no header either
+            return pl.DataFrame(schema={"trace_id": pl.String, "span_id": pl.String})
+        return pl.DataFrame(pa.ipc.open_stream(answer.bytes()).read_all())
 
     def close(self) -> None:
         """Close the session."""

@@ -10,7 +10,15 @@ from typing import Final
 import polars as pl
 
 from spanhouse import metrics
-from spanhouse.processors.scrub_rules import CARD_RANGES, DIGITS, RULES, SECRET_NAMES, Rule
+from spanhouse.processors.scrub_rules import (
+    CARD_RANGES,
+    DIGITS,
+    EMAIL_KEYS,
+    RULES,
+    SECRET_NAMES,
+    USER_ID_KEYS,
+    Rule,
+)
 
 
 def _gate(literals: str) -> str:
@@ -20,18 +28,23 @@ def _gate(literals: str) -> str:
 
 # One pass of this tells texts with something to look at from the many without.
 _ANY: Final = _gate(" ".join(rule.literals for rule in RULES)) + "|" + DIGITS
+_EMAIL: Final = next(rule for rule in RULES if rule.name == "email")
 # Up to so many bytes it is the number of patterns that takes the time, above it is their search.
 _SMALL: Final = 1 << 20
 # A replacement may make room for a match that was hidden before, so rules run until nothing changes.
 # Two or three rounds are the rule; every round leaves less to find.
 _MAX_ROUNDS: Final = 32
 
-_SECRET_TOKEN: Final = f'(?i)(?:{"|".join(SECRET_NAMES)})"$'
+# Rule, and what a JSON string looks like that is the name of a value to mask.
+_NAMES: Final = {
+    "user": f'^"(?:{"|".join(map(re.escape, USER_ID_KEYS))})"$',
+    "key": f'(?i)(?:{"|".join(SECRET_NAMES)})"$',
+    "email": f'^"(?:{"|".join(map(re.escape, EMAIL_KEYS))})"$',
+}
+_NUMBER_AFTER_NAME: Final = r"^([ \t\r\n]*:[ \t\r\n]*)-?[0-9][0-9.eE+-]*"
 _JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[^"]+'
 _JSON_CARD: Final = r"(?:^|[^0-9.eE+-])[2-6][0-9]{12,18}(?:[^0-9.eE]|$)"
 _JSON_NUMBER: Final = re.compile(r"(?<![0-9.eE+-])[0-9]{13,19}(?![0-9.eE])")
-# What stands for a secret already; a number that was a card's is a text now.
-_MASKED: Final = ("", "[key]", "[card]")
 _CARD_RANGES: Final = re.compile(CARD_RANGES)
 _NUMBERS: Final = re.compile("[0-9]+(?:[ -][0-9]+)*")
 _ID_BEFORE: Final = re.compile(r"(?:_|(?<!\\)[A-Za-z]|[0-9]\.|[0-9A-Fa-f]{4}-)\Z")
@@ -68,6 +81,12 @@ def mask(texts: pl.Series) -> pl.Series:
     return texts
 
 
+def mask_emails(texts: pl.Series) -> pl.Series:
+    """The texts with only e-mail addresses masked."""
+    masked = _apply(_EMAIL, texts)
+    return texts if masked is None else masked
+
+
 def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
     """The same for texts that are JSON: strings and keys inside are masked, and JSON it stays.
 
@@ -78,14 +97,12 @@ def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
     tokens = pl.DataFrame(
         {"text": pl.int_range(texts.len(), eager=True), "token": texts.str.extract_all(_JSON_TOKEN)}
     ).explode("token")
-    where = tokens["token"].str.starts_with('"').arg_true()
-    strings = tokens["token"].gather(where).str.json_decode(pl.String)
-    secret = _after_secret_name(tokens["token"]).gather(where) & ~strings.is_in(_MASKED)
-    if secret.any():
-        metrics.SCRUBBED.labels("key").inc(int(secret.sum()))
-    masked = mask(strings.set(secret, "[key]"))
+    result = _mask_named(tokens["token"])
+    where = result.str.starts_with('"').arg_true()
+    strings = result.gather(where).str.json_decode(pl.String)
+    masked = mask(strings)
     changed = (masked != strings).arg_true()
-    result = _put(tokens["token"], where.gather(changed), _quote(masked.gather(changed)))
+    result = _put(result, where.gather(changed), _quote(masked.gather(changed)))
     if numbers:
         where = (~result.str.starts_with('"') & result.str.contains(_JSON_CARD)).arg_true()
         result = _put(result, where, _mask_json_cards(result.gather(where)))
@@ -94,6 +111,23 @@ def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
         .group_by("text", maintain_order=True)
         .agg(pl.col("token").str.join())["token"]
     )
+
+
+def _mask_named(tokens: pl.Series) -> pl.Series:
+    """JSON's tokens, with the texts and numbers masked whose name says what they are."""
+    for rule, name in _NAMES.items():
+        colons = tokens.str.contains(name).arg_true() + 1
+        after = tokens.gather(colons.filter(colons < tokens.len()))
+        colons = colons.head(after.len())
+        numbered = after.str.replace(_NUMBER_AFTER_NAME, f'${{1}}"[{rule}]"')
+        found = (numbered != after).arg_true()
+        values = colons.filter(after.str.strip_chars() == ":") + 1
+        values = values.filter(~tokens.gather(values).is_in(['""', f'"[{rule}]"']))
+        if found.len() + values.len():
+            metrics.SCRUBBED.labels(rule).inc(found.len() + values.len())
+            tokens = _put(tokens, colons.gather(found), numbered.gather(found))
+            tokens = tokens.scatter(values, f'"[{rule}]"')
+    return tokens
 
 
 def _is_json(texts: pl.Series) -> pl.Series:
@@ -110,12 +144,6 @@ def _parses(text: str) -> bool:
     except (ValueError, RecursionError):
         return False
     return True
-
-
-def _after_secret_name(tokens: pl.Series) -> pl.Series:
-    """Whether a JSON token is the value of a key that names a secret."""
-    is_value = tokens.shift(1).str.strip_chars() == ":"
-    return (is_value & tokens.shift(2).str.contains(_SECRET_TOKEN)).fill_null(False)
 
 
 def _round(texts: pl.Series) -> pl.Series:
@@ -136,7 +164,7 @@ def _round(texts: pl.Series) -> pl.Series:
 def _apply(rule: Rule, texts: pl.Series) -> pl.Series | None:
     """The texts with what the rule finds masked; None if it finds nothing."""
     before = texts
-    for pattern, replacement in rule.patterns:
+    for pattern, replacement, *_ in rule.patterns:
         # polars knows Unicode's word boundary, the rules mean ASCII's.
         pattern = pattern.replace(r"\b", r"(?-u:\b)")
         where = texts.str.contains(pattern).arg_true()

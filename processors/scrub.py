@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import polars as pl
@@ -14,13 +14,20 @@ from spanhouse import metrics
 from spanhouse.batch import ATTRIBUTE_LISTS, ATTRIBUTES, EVENTS, LINKS, ValueType
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import KEEP, element_rows, elements, map_elements
-from spanhouse.processors.masking import find, mask, mask_json
-from spanhouse.processors.scrub_rules import EMAIL_KEYS, SECRET_HEADERS, SECRET_NAMES, USER_ID_KEYS
+from spanhouse.processors.masking import find, mask, mask_emails, mask_json
+from spanhouse.processors.scrub_rules import (
+    EMAIL_KEYS,
+    SECRET_HEADERS,
+    SECRET_NAMES,
+    USER_ID_HASH,
+    USER_ID_KEYS,
+)
 
 # Columns of ids and fixed words, which hold nothing to mask.
 _SKIPPED: Final = frozenset(
     ("reject", "trace_id", "span_id", "parent_span_id", "trace_state", "scope_schema_url",
-     "resource_schema_url", "kind", "status", "span_kind", "cost_source", "user_id_hash")
+     "resource_schema_url", "kind", "status", "span_kind", "cost_source", "user_id_hash",
+     f"span:{USER_ID_HASH}")
 )  # fmt: skip
 
 _HASH_HEX: Final = 32
@@ -35,12 +42,13 @@ _JSON: Final = [int(ValueType.ARRAY), int(ValueType.KVLIST)]
 class Scrub:
     """Drop e-mail attributes, replace user ids by a keyed hash, mask what the rules find in any text.
 
-    Scrubbing twice changes nothing more. Numbers are left alone, as are the span's own ids, its times and
-    `trace_state`.
+    Scrubbing twice changes nothing more. Numbers are left alone, as are the span's own ids and its times;
+    in `trace_state` only e-mail addresses are masked. A Collector with `otel-collector/scrub.yaml` in
+    front does the same, and hands over the hash as the attribute `scrub_rules.USER_ID_HASH`.
 
     Args:
-        hash_key: key of the HMAC-SHA256 whose first 32 hex digits become `user_id_hash`. The same key
-            gives the same user the same hash; who does not know it cannot try ids out.
+        hash_key: key of the hash that becomes `user_id_hash`, see `keyed_hash`. The same key gives the
+            same user the same hash; who does not know it cannot try ids out.
         user_id_keys: more attributes that hold a user's id.
         drop_keys: more attributes to drop.
 
@@ -53,15 +61,11 @@ class Scrub:
     ) -> None:
         if not hash_key:
             raise UserError("hash_key is empty; set it to a long random text")
-        secret = hash_key.encode()
-        self._user_keys = list(dict.fromkeys((*USER_ID_KEYS, *user_id_keys)))
-        self._dropped = list(dict.fromkeys((*self._user_keys, *EMAIL_KEYS, *drop_keys)))
-
-        @lru_cache(_CACHED_IDS)
-        def keyed_hash(text: str) -> str:
-            return hmac.digest(secret, text.encode(), "sha256").hex()[:_HASH_HEX]
-
-        self._hash = keyed_hash
+        user_keys = dict.fromkeys((*USER_ID_KEYS, *user_id_keys))
+        user_keys.pop(USER_ID_HASH, None)
+        self._user_keys = list(user_keys)
+        self._dropped = list(dict.fromkeys((*user_keys, *EMAIL_KEYS, *drop_keys)))
+        self._hash = lru_cache(_CACHED_IDS)(partial(keyed_hash, hash_key))
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Scrub a batch."""
@@ -70,13 +74,16 @@ class Scrub:
         seen.collect(batch.drop(raw))
         keys = pl.concat(seen.keys).unique()
         dropped = keys.filter(keys.is_in(self._dropped)).to_list()
-        batch = self._hash_user_ids(batch, any(key in self._user_keys for key in dropped))
-        batch = batch.drop(raw)
+        user_keys = (*self._user_keys, USER_ID_HASH)
+        batch = self._hash_user_ids(batch, bool(keys.is_in(user_keys).any()))
+        batch = _only_hashes(batch.drop(raw))
         changes = _Changes(
             dropped,
+            USER_ID_HASH in keys,
             keys.filter(keys.str.contains(_SECRET_KEY)).to_list(),
             _mask(mask, find([*seen.columns, keys], seen.plain)),
             _mask(mask_json, find(seen.json)),
+            _mask(mask_emails, find(seen.trace_states)),
         )
         return changes.apply(batch) if changes else batch
 
@@ -98,22 +105,54 @@ class Scrub:
 
     def _user_ids(self, batch: pl.DataFrame, in_lists: bool) -> Iterator[pl.DataFrame]:
         """(row, value) of what spans give as their user's id, the most telling last."""
-        for source, column in reversed(ATTRIBUTE_LISTS.items()):
-            attributes = elements(batch[column]) if in_lists else elements(batch[column].clear())
-            users = attributes["key"].is_in(self._user_keys)
+        sources = [("span", [USER_ID_HASH]), *((s, self._user_keys) for s in reversed(ATTRIBUTE_LISTS))]
+        for source, keys in sources:
+            column = batch[ATTRIBUTE_LISTS[source]]
+            attributes = elements(column) if in_lists else elements(column.clear())
+            users = attributes["key"].is_in(keys)
             if users.any():
-                attributes = attributes.with_columns(element_rows(batch[column])).filter(users)
-            for key in reversed(self._user_keys):
+                attributes = attributes.with_columns(element_rows(column), _id_text(attributes)).filter(users)
+            for key in reversed(keys):
+                is_id = pl.col("value") != ""
+                if key == USER_ID_HASH:
+                    is_id &= ~pl.col("value").str.contains(_HASH)
                 for raw in (f"{source}:{key}~", f"{source}:{key}"):
                     if raw in batch.columns:
-                        values = batch.select(value=pl.col(raw).cast(pl.String)).with_row_index("row")
-                        yield values.filter(pl.col("value") != "")
+                        value = pl.col(raw).cast(pl.String)
+                        value = value.str.strip_suffix(".0") if raw.endswith("~") else value
+                        yield batch.select(value=value).with_row_index("row").filter(is_id)
                 if users.any():
-                    yield attributes.filter((pl.col("key") == key) & (pl.col("value") != ""))
+                    yield attributes.filter((pl.col("key") == key) & is_id)
 
     def _raw_to_drop(self, batch: pl.DataFrame) -> list[str]:
-        keys = set(self._dropped)
-        return [name for name in batch.columns if name.removesuffix("~").partition(":")[2] in keys]
+        keys = {*self._dropped, f"{USER_ID_HASH}~"}
+        names = ((name, name.partition(":")[2]) for name in batch.columns)
+        return [name for name, key in names if key in keys or key.removesuffix("~") in self._dropped]
+
+
+def _only_hashes(batch: pl.DataFrame) -> pl.DataFrame:
+    """Nothing but hashes in the raw column of `USER_ID_HASH`."""
+    raw = pl.col(f"span:{USER_ID_HASH}")
+    if raw.meta.output_name() not in batch.columns:
+        return batch
+    return batch.with_columns(pl.when(raw.str.contains(_HASH)).then(raw))
+
+
+def _id_text(attributes: pl.DataFrame) -> pl.Series:
+    """Values as a Collector writes them: the number 42 is `42`, whatever its type."""
+    values = attributes["value"]
+    is_double = attributes["type"] == ValueType.DOUBLE
+    return values.zip_with(~is_double, values.str.strip_suffix(".0"))
+
+
+def keyed_hash(key: str, text: str) -> str:
+    """The first 32 hex digits of SHA256(key:SHA256(key:text)), the inner hash in hex.
+
+    Twice, so that nobody can append to a text and go on from its hash; not HMAC, which a Collector's
+    configuration cannot compute.
+    """
+    inner = hashlib.sha256(f"{key}:{text}".encode()).hexdigest()
+    return hashlib.sha256(f"{key}:{inner}".encode()).hexdigest()[:_HASH_HEX]
 
 
 @dataclass(slots=True)
@@ -124,10 +163,13 @@ class _Texts:
     keys: list[pl.Series] = field(default_factory=list)
     plain: list[pl.Series] = field(default_factory=list)
     json: list[pl.Series] = field(default_factory=list)
+    trace_states: list[pl.Series] = field(default_factory=list)
 
     def collect(self, frame: pl.DataFrame) -> None:
         for column in frame.get_columns():
-            if column.dtype == pl.String and column.name not in _SKIPPED:
+            if column.name == "trace_state":
+                self.trace_states.append(column)
+            elif column.dtype == pl.String and column.name not in _SKIPPED:
                 self.columns.append(column)
             elif column.dtype == ATTRIBUTES:
                 attributes = elements(column)
@@ -147,18 +189,23 @@ class _Changes:
 
     Attributes:
         dropped: keys of attributes to take out.
+        hashes: whether there are attributes `USER_ID_HASH`, which must be hashes.
         secret: keys of attributes whose value is secret whatever it is.
         plain: (texts, what replaces them).
         json: the same for arrays and maps.
+        trace_state: the same for these.
     """
 
     dropped: list[str]
+    hashes: bool
     secret: list[str]
     plain: tuple[pl.Series, pl.Series]
     json: tuple[pl.Series, pl.Series]
+    trace_state: tuple[pl.Series, pl.Series]
 
     def __bool__(self) -> bool:
-        return bool(self.dropped or self.secret or len(self.plain[0]) or len(self.json[0]))
+        changed = (self.plain, self.json, self.trace_state)
+        return bool(self.dropped or self.hashes or self.secret or any(len(old) for old, _ in changed))
 
     def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Do it, in lists within lists as well."""
@@ -166,6 +213,8 @@ class _Changes:
         return frame.with_columns(changed) if changed else frame
 
     def _column(self, column: pl.Series) -> pl.Series:
+        if column.name == "trace_state":
+            return _replace(column, self.trace_state)
         if column.dtype == pl.String and column.name not in _SKIPPED:
             return _replace(column, self.plain)
         if column.dtype == ATTRIBUTES:
@@ -184,6 +233,8 @@ class _Changes:
             if after is not before:
                 masked = masked.clone().scatter(where, after)
         is_dropped = key.is_in(self.dropped)
+        if self.hashes:
+            is_dropped |= (key == USER_ID_HASH) & ~((kind == ValueType.STRING) & value.str.contains(_HASH))
         is_secret = key.is_in(self.secret) & ~value.is_in(["", "[key]"])
         name = _replace(key, self.plain)
         if masked is value and name is key and not is_dropped.any() and not is_secret.any():

@@ -63,6 +63,7 @@ Processor = Callable[[pl.DataFrame], pl.DataFrame]
 
 DECODED: Final[Schema] = {
     "payload": pl.UInt32,  # index of the payload (request, Kafka message) that brought the span
+    "span": pl.UInt32,  # which of that payload's spans it is, in wire order
     "reject": pl.String,  # why the span cannot be stored; null while it can
     "trace_id": pl.String,  # lower-case hex, '' if absent; any length, guard checks it
     "span_id": pl.String,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import re
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,17 +62,62 @@ def _parser() -> argparse.ArgumentParser:
         "  spanhouse up --data /var/lib/spanhouse --otlp-grpc 0.0.0.0:4317\n"
         "  spanhouse up --config spanhouse.yaml",
     )
-    up.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="configuration file (default: ./spanhouse.yaml if there is one)",
-    )
+    _add_config(up)
     up.add_argument("--data", metavar="DIR", help="folder of the store (default ./spanhouse-data)")
     for flag, text in ADDRESS_FLAGS.items():
         up.add_argument(f"--{flag}", metavar="HOST:PORT", help=text)
     up.add_argument("--demo", action="store_true", help="feed it with a demo agent until stopped")
     up.set_defaults(run=_up)
+
+    translate = add(
+        "translate",
+        "consume OTLP from Kafka and write it to a ClickHouse server, exactly once",
+        "  spanhouse translate --config spanhouse.yaml\n"
+        "  spanhouse translate --config spanhouse.yaml --workers 4 --metrics 0.0.0.0:9464",
+    )
+    _add_config(translate)
+    translate.add_argument("--workers", type=_positive, default=1, help="processes to start (default 1)")
+    translate.add_argument("--metrics", metavar="HOST:PORT", help=ADDRESS_FLAGS["metrics"])
+    translate.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # of `translate`
+    translate.set_defaults(run=_translate)
+
+    replay = add(
+        "replay",
+        "feed dead letters, a range of a topic, or files through the pipeline again, storing no span twice",
+        "  spanhouse replay --dead-letters --since 2h --dry-run\n"
+        '  spanhouse replay --dead-letters --reason "step my_processor"\n'
+        "  spanhouse replay --topic otel-spans --since 2026-11-20T10:00 --until 2026-11-20T12:30\n"
+        "  spanhouse replay --topic otel-spans --partition 3 --from-offset 1000 --to-offset 1999\n"
+        "  spanhouse replay traces.json.gz rows.parquet",
+    )
+    _add_config(replay)
+    replay.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="rows in Parquet, or OTLP in protobuf or JSON"
+    )
+    replay.add_argument("--dead-letters", action="store_true", help="what could not be stored")
+    replay.add_argument("--topic", help="messages of this topic")
+    replay.add_argument("--partition", type=int, metavar="N", help="only this one of the topic's partitions")
+    replay.add_argument("--from-offset", type=int, metavar="N", help="first message of the partition")
+    replay.add_argument("--to-offset", type=int, metavar="N", help="last message of the partition")
+    replay.add_argument(
+        "--since",
+        type=_time,
+        metavar="TIME",
+        help="begin there: 2h, 90m or 7d ago, or 2026-11-20T10:00 UTC",
+    )
+    replay.add_argument("--until", type=_time, metavar="TIME", help="end before that time")
+    replay.add_argument(
+        "--reason", default="", metavar="TEXT", help="only dead letters with this text in their reason"
+    )
+    replay.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder of the store, if the configuration names no ClickHouse server",
+    )
+    replay.add_argument(
+        "--dry-run", action="store_true", help="store nothing; say what would be stored and what would not"
+    )
+    replay.set_defaults(run=_replay, error=replay.error)
 
     demo = add(
         "demo",
@@ -121,6 +170,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_config(command: argparse.ArgumentParser) -> None:
+    text = "configuration file (default: ./spanhouse.yaml if there is one)"
+    command.add_argument("--config", type=Path, metavar="FILE", help=text)
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
+def _time(text: str) -> datetime:
+    """`2h` ago, or a date and time, which is UTC where it names no zone."""
+    if match := re.fullmatch(r"(\d{1,6})([smhd])", text):
+        seconds = int(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        return datetime.now(UTC) - timedelta(seconds=seconds)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected 90m, 2h, 7d or 2026-11-20T10:00, not {text}") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
 # Imports are inside the commands, so that each loads only what it needs.
 
 
@@ -140,6 +212,58 @@ def _up(arguments: argparse.Namespace) -> int:
 def _config_path(given: Path | None) -> Path | None:
     default = Path("spanhouse.yaml")
     return given if given is not None or not default.exists() else default
+
+
+def _translate(arguments: argparse.Namespace) -> int:
+    if arguments.worker is None:
+        # Metrics of all processes are files of one folder; to be said before they are imported.
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="spanhouse-metrics-")
+    from spanhouse.config import load
+    from spanhouse.translate import run_worker, translate
+
+    path = _config_path(arguments.config)
+    if arguments.worker is not None:
+        return run_worker(load(path, {}), arguments.worker)
+
+    overrides = {"metrics": arguments.metrics} if arguments.metrics else {}
+    return translate(load(path, overrides), path, arguments.workers)
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    offsets = (arguments.from_offset, arguments.to_offset) != (None, None)
+    times = (arguments.since, arguments.until) != (None, None)
+    wrong = {
+        "name one source: --dead-letters, --topic or files": (
+            (bool(arguments.files), arguments.dead_letters, bool(arguments.topic)).count(True) != 1
+        ),
+        "--partition goes with --topic": arguments.partition is not None and not arguments.topic,
+        "offsets need a --partition, and no times": offsets and (arguments.partition is None or times),
+        "--since and --until are not for files": times and arguments.files,
+        "--reason goes with --dead-letters": arguments.reason and not arguments.dead_letters,
+    }
+    for text, is_wrong in wrong.items():
+        if is_wrong:
+            arguments.error(text)
+    # Until the command sets its own, a Ctrl-C ends the process at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from spanhouse.config import load
+    from spanhouse.receivers.replay import DeadLetters, Topic, Window
+    from spanhouse.receivers.replay_files import Files
+    from spanhouse.replay import Source, replay
+
+    config = load(_config_path(arguments.config), {"data": arguments.data} if arguments.data else {})
+    kafka = config.receivers.kafka
+    window = Window(
+        arguments.partition, arguments.from_offset, arguments.to_offset, arguments.since, arguments.until
+    )
+    source: Source
+    if arguments.files:
+        source = Files(arguments.files)
+    elif arguments.topic:
+        source = Topic(kafka, arguments.topic, window)
+    else:
+        source = DeadLetters(kafka, window, arguments.reason)
+    return replay(config, source, dry_run=arguments.dry_run)
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -29,7 +29,7 @@ BUILT_IN: Final = {
     "scrub": "spanhouse.processors.scrub:Scrub",
     "guard": "spanhouse.processors.guard:Guard",
 }
-RECEIVERS: Final = ("otlp",)
+RECEIVERS: Final = ("otlp", "kafka")
 EXPORTERS: Final = ("clickhouse",)
 
 
@@ -70,15 +70,41 @@ class OtlpSettings(_Section):
     max_queue_bytes: Positive = 64 << 20
 
 
+class KafkaSettings(_Section):
+    """receivers.kafka: where `translate` reads, and how much it puts into one insert."""
+
+    brokers: str = "localhost:9092"
+    topic: str = "otel-spans"
+    group: str = "spanhouse"
+    # '' stands for the topic's name with .dlq appended.
+    dead_letter_topic: str = ""
+    batch_spans: Positive = 50_000
+    batch_seconds: Annotated[float, Field(gt=0)] = 1.0
+    stall_seconds: Positive = 300
+    options: dict[str, str | int | float | bool] = {}
+
+    @property
+    def dead_letters(self) -> str:
+        """Topic of what cannot be stored."""
+        return self.dead_letter_topic or f"{self.topic}.dlq"
+
+
 class ReceiversSettings(_Section):
     """The receivers section."""
 
     otlp: OtlpSettings = OtlpSettings()
+    kafka: KafkaSettings = KafkaSettings()
 
 
 class ClickHouseSettings(_Section):
-    """exporters.clickhouse: who may ask the ClickHouse endpoint, and how much one query may take."""
+    """exporters.clickhouse: the server that `translate` writes to, and the endpoint of `up`.
 
+    `user` and `password` are those that spanhouse gives to a server, and that clients give to `up`.
+    """
+
+    url: str = ""
+    database: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "spanhouse"
+    cluster: str = ""
     user: str = ""
     password: str = ""
     max_rows: Positive = 10_000_000
@@ -95,7 +121,7 @@ class ExportersSettings(_Section):
 class TracesPipeline(_Section):
     """service.pipelines.traces: which components run, processors in this order."""
 
-    receivers: list[str] = list(RECEIVERS)
+    receivers: list[str] = ["otlp"]
     processors: list[str] = list(BUILT_IN)
     exporters: list[str] = list(EXPORTERS)
 

@@ -15,6 +15,9 @@ REQUESTS: Final = Counter("spanhouse_requests", "OTLP payloads received.", ["rec
 RECEIVED_BYTES: Final = Counter("spanhouse_received_bytes", "OTLP payload bytes received.", ["receiver"])
 # Spans stored: the pipeline's throughput.
 SPANS_STORED: Final = Counter("spanhouse_spans_stored", "Spans stored in agent_events.")
+# Spans that had been stored before and were not stored again: their sender repeated them because an answer
+# got lost. Rising: answers come too late; raise the senders' time-out or look for what slows the store.
+SPANS_DUPLICATE: Final = Counter("spanhouse_spans_duplicate", "Spans that came again and were stored once.")
 # Spans refused with a reason (also told to the sender as an OTLP partial success). Rising: a client is
 # broken or a limit is too low; the reason says which.
 SPANS_REJECTED: Final = Counter("spanhouse_spans_rejected", "Spans rejected.", ["reason"])
@@ -29,7 +32,9 @@ SPANS_UNPRICED: Final = Counter("spanhouse_spans_unpriced", "Model calls whose m
 # Strings that a scrub rule changed.
 SCRUBBED: Final = Counter("spanhouse_scrubbed_values", "Values changed or dropped by scrub.", ["rule"])
 # Payload bytes accepted and not yet stored; at the limit new payloads are refused.
-QUEUE_BYTES: Final = Gauge("spanhouse_queue_bytes", "Payload bytes waiting to be stored.")
+QUEUE_BYTES: Final = Gauge(
+    "spanhouse_queue_bytes", "Payload bytes waiting to be stored.", multiprocess_mode="livesum"
+)
 # Seconds per step of a batch: decode, each processor by its name, insert. Shows where the time goes.
 STEP_SECONDS: Final = Histogram(
     "spanhouse_step_seconds",
@@ -45,5 +50,55 @@ BATCH_FAILURES: Final = Counter("spanhouse_batch_failures", "Batches that failed
 # Queries on the ClickHouse endpoint by outcome: ok, refused, failed, cancelled.
 QUERIES: Final = Counter("spanhouse_queries", "Queries on the ClickHouse endpoint.", ["outcome"])
 # Queries running now; at the limit of four others wait. Long at the limit: somebody's queries are heavy.
-QUERIES_RUNNING: Final = Gauge("spanhouse_queries_running", "Queries running on the ClickHouse endpoint.")
+QUERIES_RUNNING: Final = Gauge(
+    "spanhouse_queries_running",
+    "Queries running on the ClickHouse endpoint.",
+    multiprocess_mode="livesum",
+)
 QUERY_SECONDS: Final = Histogram("spanhouse_query_seconds", "Seconds per query on the ClickHouse endpoint.")
+
+# What follows is of `spanhouse translate`. Messages in Kafka that are not stored yet. Rising for minutes:
+# translators are too few, or do not get on; /healthz says which.
+KAFKA_LAG: Final = Gauge(
+    "spanhouse_kafka_lag",
+    "Messages of a partition that are not stored yet.",
+    ["topic", "partition"],
+    multiprocess_mode="livesum",
+)
+KAFKA_MESSAGES: Final = Counter("spanhouse_kafka_messages", "Messages read from Kafka.", ["topic"])
+# Kafka deleted messages before they were read: lengthen the topic's retention, add translators.
+OFFSETS_LOST: Final = Counter(
+    "spanhouse_offsets_lost", "Messages that Kafka deleted before they were read.", ["topic", "partition"]
+)
+# Messages, or parts of them, that cannot be stored, by reason: malformed (cannot be decoded), rejected (spans
+# that guard refuses), failed (a processor failed). See the dead letter topic, mend, `spanhouse replay`.
+DEAD_LETTERS: Final = Counter("spanhouse_dead_letters", "Messages sent to the dead letter topic.", ["reason"])
+# Many in a row: translators come and go, or take too long between two polls.
+REBALANCES: Final = Counter("spanhouse_rebalances", "Changes of the partitions a worker has.", ["kind"])
+INSERT_SECONDS: Final = Histogram(
+    "spanhouse_insert_seconds",
+    "Seconds per attempt to insert a batch into ClickHouse, those that failed included.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+# Inserts that failed and are tried again until they succeed. Rising: see the log for what ClickHouse says.
+INSERT_RETRIES: Final = Counter("spanhouse_insert_retries", "Inserts repeated because an attempt failed.")
+BUFFER_BYTES: Final = Gauge(
+    "spanhouse_buffer_bytes",
+    "Bytes of messages taken from Kafka and not stored yet.",
+    multiprocess_mode="livesum",
+)
+# Above a minute: the store is down or too slow.
+OLDEST_UNSTORED: Final = Gauge(
+    "spanhouse_oldest_unstored_seconds",
+    "Age of the oldest message taken from Kafka and not stored yet.",
+    multiprocess_mode="livemax",
+)
+WORKERS: Final = Gauge("spanhouse_workers", "Worker processes running.", multiprocess_mode="livesum")
+# Rising: workers crash; the log says why.
+WORKER_RESTARTS: Final = Counter("spanhouse_worker_restarts", "Worker processes started again.")
+# A repeated insert came after ClickHouse had forgotten the first, or ClickHouse was killed at a bad moment.
+# Nothing is to be done; many: ClickHouse crashes, or `non_replicated_deduplication_window` is too small.
+ROLLUPS_MENDED: Final = Counter(
+    "spanhouse_rollups_mended",
+    "Minutes and hours of the rollups that did not count their rows and were mended.",
+)

@@ -11,19 +11,19 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+import polars as pl
 import pyarrow as pa
 
 from spanhouse import metrics
-from spanhouse.batch import Processor
+from spanhouse.dedup import SeenSpans
 from spanhouse.errors import Malformed, Overloaded, Unavailable
-from spanhouse.otlp.decode import Decoder
-from spanhouse.rows import Finished, finish
+from spanhouse.processing import Failed, Processing, timed
+from spanhouse.rows import Finished
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +34,19 @@ BATCH_BYTES: Final = 8 << 20
 # idle waits for nothing.
 SMALL_BATCH_BYTES: Final = 256 << 10
 BATCH_INTERVAL_S: Final = 0.1
+# Spans that are known not to be new. A sender repeats a request within minutes at most; at 1,000 spans a
+# second this is a quarter of an hour.
+SEEN_SPANS: Final = 1_000_000
 
 
 class Exporter(Protocol):
-    """Where rows go. `insert` returns when they are stored; raises Unavailable if that is not certain."""
+    """Where rows go. Both raise Unavailable if it is not certain that they did what they say."""
 
     def insert(self, table: pa.Table) -> None:
-        """Store the rows."""
+        """Store the rows; they are there when it returns."""
+
+    def recent_spans(self) -> pl.DataFrame:
+        """trace_id and span_id of the rows stored last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,26 +81,18 @@ class Pipeline:
     """Runs processors over what receivers submit and stores the result.
 
     Args:
-        decoder: decodes the processors' wanted attributes.
-        processors: (name, callable) in order; a callable maps a batch to a batch.
-        targets: raw column -> row column, for `rows.finish`.
+        processing: makes rows of payloads.
         exporter: where rows go.
         max_queue_bytes: payload bytes that may wait; more are refused with Overloaded.
     """
 
-    def __init__(
-        self,
-        decoder: Decoder,
-        processors: Sequence[tuple[str, Processor]],
-        targets: Mapping[str, str],
-        exporter: Exporter,
-        *,
-        max_queue_bytes: int,
-    ) -> None:
-        self._decoder = decoder
-        self._processors = list(processors)
-        self._targets = targets
+    def __init__(self, processing: Processing, exporter: Exporter, *, max_queue_bytes: int) -> None:
+        self._processing = processing
         self._exporter = exporter
+        # A span stored lately that comes again is accepted and not stored again.
+        self._seen = SeenSpans(SEEN_SPANS)
+        self._seen.add_spans(exporter.recent_spans())
+        self._doubtful = False  # a failed insert may have stored some of its spans
         self._max_queue_bytes = max_queue_bytes
         self._waiting: deque[_Item] = deque()
         self._waiting_bytes = 0
@@ -173,43 +171,22 @@ class Pipeline:
         self._ready.put(None)
 
     def _process(self, items: list[_Item]) -> Iterator[_Batch]:
-        """Decode and process; payloads that fail are answered here and are not part of the batch."""
-        try:
-            with _step("decode"):
-                decoded = self._decoder.decode([item.payload for item in items])
-            frame = decoded.batch
-            spans = frame["payload"].value_counts()
-            counts = dict(zip(spans["payload"], spans["count"], strict=True))
-            for name, processor in self._processors:
-                with _step(name):
-                    frame = processor(frame)
-            with _step("rows"):
-                finished = finish(frame, self._targets)
-        except BaseException as error:  # noqa: BLE001 a bad payload must not fail the others
-            yield from self._isolate(items, error)
-            return
-        for index, reason in decoded.errors.items():
-            self._answer(items[index], Malformed(reason))
-        metrics.BATCH_SPANS.observe(frame.height)
-        yield _Batch(items, [counts.get(i, 0) for i in range(len(items))], finished)
-
-    def _isolate(self, items: list[_Item], error: BaseException) -> Iterator[_Batch]:
-        if len(items) > 1:
-            for item in items:
-                yield from self._process([item])
-            return
-        step = getattr(error, "step", "process")
-        log.exception("step %s failed; the sender is told to try again", step, exc_info=error)
-        metrics.BATCH_FAILURES.labels(step).inc()
-        self._answer(items[0], Unavailable(f"step {step} failed: {type(error).__name__}"))
+        """Rows of the items; those that fail are answered here and are not part of a batch."""
+        for result in self._processing.run([item.payload for item in items]):
+            if isinstance(result, Failed):
+                self._answer(items[result.first], Unavailable(result.reason))
+                continue
+            part = items[result.first : result.first + len(result.spans)]
+            for index, reason in result.malformed.items():
+                self._answer(part[index], Malformed(reason))
+            yield _Batch(part, result.spans, result.finished)
 
     def _insert_loop(self) -> None:
         while (batch := self._ready.get()) is not None:
             try:
-                if batch.finished.table.num_rows:
-                    with _step("insert"):
-                        self._exporter.insert(batch.finished.table)
+                stored = self._insert(batch.finished.table)
             except BaseException as error:  # told to every sender; the next batch may succeed
+                self._doubtful = True
                 outcome = error if isinstance(error, Unavailable) else Unavailable(str(error))
                 unexpected = None if outcome is error else error
                 log.error("a batch was not stored, senders are to try again: %s", error, exc_info=unexpected)
@@ -217,12 +194,24 @@ class Pipeline:
                 for item in batch.items:
                     self._answer(item, outcome)
                 continue
-            metrics.SPANS_STORED.inc(batch.finished.table.num_rows)
+            metrics.SPANS_STORED.inc(stored)
             self._accept(batch)
+
+    def _insert(self, table: pa.Table) -> int:
+        """Store the rows whose span is not stored yet; returns how many."""
+        if self._doubtful:
+            self._seen.add_spans(self._exporter.recent_spans())
+            self._doubtful = False
+        table, keys = self._seen.without_repeated(table)
+        if table.num_rows:
+            with timed("insert"):
+                self._exporter.insert(table)
+            self._seen.add(keys)
+        return int(table.num_rows)
 
     def _accept(self, batch: _Batch) -> None:
         reasons: dict[int, list[tuple[str, int]]] = {}
-        for payload, reason, count in batch.finished.rejected.iter_rows():
+        for payload, reason, count in batch.finished.rejected.group_by("payload", "reject").len().iter_rows():
             reasons.setdefault(payload, []).append((reason, count))
             metrics.SPANS_REJECTED.labels(reason).inc(count)
         for index, (item, spans) in enumerate(zip(batch.items, batch.spans, strict=True)):
@@ -244,14 +233,3 @@ class Pipeline:
             item.future.set_result(outcome)
         else:
             item.future.set_exception(outcome)
-
-
-@contextmanager
-def _step(name: str) -> Iterator[None]:
-    """Time a step; an exception that leaves it carries its name."""
-    try:
-        with metrics.STEP_SECONDS.labels(name).time():
-            yield
-    except BaseException as error:  # a panic of polars is no Exception, nor is a processor's sys.exit
-        error.step = name  # type: ignore[attr-defined]
-        raise

@@ -48,6 +48,13 @@ _NESTED: Final = {
     "events": ("ts", "name", "dropped"),
     "links": ("trace_id", "span_id", "trace_state", "flags", "dropped"),
 }
+# All columns that `finish` makes.
+COLUMNS: Final = (
+    "ts",
+    *_PLAIN,
+    *(column for pair in _MAPS.values() for column in pair),
+    *(f"{name}.{field}" for name, fields in _NESTED.items() for field in (*fields, "attrs", "attr_types")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +63,13 @@ class Finished:
 
     Attributes:
         table: rows in `agent_events`' columns (all but topic, partition, offset and ingested_at).
-        rejected: one row per payload and reason: payload (UInt32), reject (String), len (UInt32).
+        payloads: index of the payload that each row came from.
+        rejected: one row per span that is not among them: payload (UInt32), span (UInt32: which of its
+            payload's), reject (String: why).
     """
 
     table: pa.Table
+    payloads: npt.NDArray[np.uint32]
     rejected: pl.DataFrame
 
 
@@ -71,16 +81,19 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         targets: raw column -> row column that may stand for it (`Normalize.targets`).
     """
     batch = _reject_times(batch)
-    rejected = batch.filter(pl.col("reject").is_not_null()).group_by("payload", "reject").len()
+    rejected = batch.select("payload", "span", "reject").filter(pl.col("reject").is_not_null())
     if rejected.height:
         batch = batch.filter(pl.col("reject").is_null())
     batch = batch.with_columns(
-        _default(name, dtype) for name, dtype in NORMALIZED.items() if name not in batch.columns
+        pl.col(name).cast(dtype) if name in batch.columns else _default(name, dtype)
+        for name, dtype in NORMALIZED.items()
+        if batch.schema.get(name) != dtype
     )
     raws = [c for c in batch.columns if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
     same = _same(batch, [raw for raw in raws if raw in targets], targets)
     batch = batch.with_columns(promoted=_promoted(same, targets, batch.height))
-    return Finished(_to_arrow(batch, _left(batch, raws, same)), rejected)
+    payloads = batch["payload"].to_numpy()
+    return Finished(_to_arrow(batch, _left(batch, raws, same)), payloads, rejected)
 
 
 def _reject_times(batch: pl.DataFrame) -> pl.DataFrame:

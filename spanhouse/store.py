@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 SQL: Final[Traversable] = importlib.resources.files("spanhouse") / "sql"
 
+# The tables remember blocks by their content (sql/0003_exactly_once.sql), and two inserts may well come to
+# the same rollup.
+EVERY_BLOCK: Final = "deduplicate_insert = 'disable', deduplicate_insert_select = 'disable'"
+
 # Of the whole process, given with its first connection. The engine's own 5 GB a cache are for a server.
 ENGINE_SETTINGS: Final = {
     "mark_cache_size": 64 << 20,
@@ -46,10 +50,16 @@ def query_text(name: str) -> str:
     return statement
 
 
-def _migrations() -> Iterator[tuple[int, str, str]]:
+def migrations() -> Iterator[tuple[int, str, str]]:
+    """(version, name, text) of the numbered files, in order."""
     for file in sorted(SQL.iterdir(), key=lambda f: f.name):
         if match := re.fullmatch(r"(\d{4})_(\w+)\.sql", file.name):
             yield int(match[1]), match[2], file.read_text()
+
+
+def schema_version() -> int:
+    """The newest version of the tables that this spanhouse knows."""
+    return max(version for version, _, _ in migrations())
 
 
 class Store:
@@ -62,7 +72,10 @@ class Store:
     DATABASE: Final = "spanhouse"
 
     def __init__(self, path: Path) -> None:
-        import chdb  # loads the engine (300 MB); commands that need no store do without
+        try:
+            import chdb  # loads the engine (300 MB); commands that need no store do without
+        except ModuleNotFoundError as error:
+            raise UserError("this installation has no embedded ClickHouse: pip install chdb") from error
 
         self.path = path / "clickhouse"
         if "?" in str(path):
@@ -91,7 +104,7 @@ class Store:
         self._migrate()
 
     def _migrate(self) -> None:
-        for version, name, text in _migrations():
+        for version, name, text in migrations():
             if version == 0:
                 (create,) = statements(text)
                 self._root.query(create)

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest
 
 
 class TelemetryServer:
-    """The server; `healthy` and `ready` are asked at each probe.
+    """The server; `unhealthy` and `unready` are asked at each probe and say what is wrong, '' if nothing.
 
-    /healthz answers 200 while the process can work and 503 when it must be restarted; /readyz answers
-    200 once all ports answer and 503 before and while it shuts down.
+    /healthz answers 200 while the process gets on and 503 when it should be restarted; /readyz answers 503
+    while it does not do its work for the moment. Both say why.
     """
 
-    def __init__(self, healthy: Callable[[], bool], ready: Callable[[], bool]) -> None:
-        self._healthy = healthy
-        self._ready = ready
+    def __init__(
+        self,
+        unhealthy: Callable[[], str],
+        unready: Callable[[], str],
+        registry: CollectorRegistry = REGISTRY,
+    ) -> None:
+        self._unhealthy = unhealthy
+        self._unready = unready
+        self._registry = registry
         app = web.Application()
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/healthz", self._healthz)
@@ -37,14 +43,16 @@ class TelemetryServer:
         await self._runner.cleanup()
 
     async def _metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(
+            body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST}
+        )
 
     async def _healthz(self, _: web.Request) -> web.Response:
-        return _probe(self._healthy(), "the pipeline's threads have ended; restart the process, see its log")
+        return _probe(self._unhealthy())
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        return _probe(self._ready(), "starting or shutting down")
+        return _probe(self._unready())
 
 
-def _probe(good: bool, problem: str) -> web.Response:
-    return web.Response(text="ok\n") if good else web.Response(text=f"{problem}\n", status=503)
+def _probe(problem: str) -> web.Response:
+    return web.Response(text=f"{problem or 'ok'}\n", status=503 if problem else 200)

@@ -7,29 +7,25 @@ import json
 import os
 import resource
 import secrets
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any, Final
 
-from spanhouse import rollups, running
+from spanhouse import dedup, rollups, running
+from spanhouse.batch import Processor
 from spanhouse.clickhouse_http.server import Limits, start_clickhouse_http
 from spanhouse.config import Address, Config, build_processors
 from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
+from spanhouse.foreground import StopSignals, say
 from spanhouse.otlp import decode
 from spanhouse.pipeline import Pipeline
+from spanhouse.processing import build_processing
 from spanhouse.processors.guard import Guard
-from spanhouse.processors.normalize import Normalize
 from spanhouse.receivers.otlp_grpc import start_otlp_grpc
 from spanhouse.receivers.otlp_http import start_otlp_http
 from spanhouse.store import Store, query_text
 from spanhouse.telemetry import TelemetryServer
-
-# What asks the process to leave; SIGHUP is a terminal that was closed.
-STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def up(config: Config, *, demo: bool) -> None:
@@ -41,6 +37,7 @@ def up(config: Config, *, demo: bool) -> None:
     # Before the store, so that a Ctrl-C need not wait for a compiler.
     say("loading the decoder (the very first start compiles it, about half a minute)")
     decode.warm_up()
+    dedup.warm_up()
     # A connection is a file: the usual soft limit of 1,024 is soon reached.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -60,49 +57,6 @@ def up(config: Config, *, demo: bool) -> None:
     stop.ignore()
 
 
-class StopSignals:
-    """Notes the signals that ask the process to leave, from the start until its very end.
-
-    The engine may be killed but not interrupted, so at no moment does a signal end the process by itself;
-    a second one changes nothing.
-    """
-
-    def __init__(self) -> None:
-        self.seen = False
-        self._tell: Callable[[], object] | None = None
-        for number in STOP_SIGNALS:
-            # nohup ignores SIGHUP, and that choice stands.
-            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, self._note)
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.seen = True
-        if self._tell is not None:
-            self._tell()
-
-    def ignore(self) -> None:
-        """From here on a signal means nothing; Python would make it deadly again while it ends."""
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-
-    async def wait(self) -> None:
-        """Return at the first signal, one that came before included."""
-        event = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        self._tell = lambda: loop.call_soon_threadsafe(event.set)
-        if not self.seen:
-            await event.wait()
-        self._tell = None
-
-
-def say(text: str) -> None:
-    """A line for the person who started the command; spans are taken even when nobody reads it."""
-    try:
-        print(text, flush=True)
-    except OSError:  # the terminal is closed, or the pipe's reader has left
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the rest of the process
-
-
 def hash_key(data: Path) -> str:
     """The key that user ids are hashed with: made once for a data folder, readable by its owner only."""
     path = data / "hash.key"
@@ -114,30 +68,29 @@ def hash_key(data: Path) -> str:
     return path.read_text().strip()
 
 
+def store_processors(config: Config, store: Store) -> list[tuple[str, Processor]]:
+    """(name, callable) of the processors of `config`, for rows of the embedded store."""
+    processors = build_processors(config, hash_key=hash_key(config.data))
+    for _, processor in processors:
+        if isinstance(processor, Guard):
+            found = [json.loads(row) for row in store.rows(query_text("dimension_values"))]
+            processor.seed({row["column"]: row["values"] for row in found})
+    return processors
+
+
 def build_pipeline(config: Config, store: Store) -> Pipeline:
     """The pipeline of `config` into the embedded store."""
-    processors = build_processors(config, hash_key=hash_key(config.data))
-    wanted: dict[str, Any] = {}
-    targets: dict[str, str] = {}
-    for _, processor in processors:
-        if isinstance(processor, Normalize):
-            wanted, targets = dict(processor.wanted), dict(processor.targets)
-        if isinstance(processor, Guard):
-            seen = [json.loads(row) for row in store.rows(query_text("dimension_values"))]
-            processor.seed({row["column"]: row["values"] for row in seen})
-    return Pipeline(
-        decode.Decoder(wanted),
-        processors,
-        targets,
-        EmbeddedClickHouse(store),
-        max_queue_bytes=config.max_queue_bytes,
-    )
+    processing = build_processing(store_processors(config, store))
+    return Pipeline(processing, EmbeddedClickHouse(store), max_queue_bytes=config.max_queue_bytes)
 
 
 async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool) -> None:
     pipeline = await asyncio.to_thread(build_pipeline, config, store)
     ready = False
-    telemetry = TelemetryServer(pipeline.healthy, lambda: ready)
+    telemetry = TelemetryServer(
+        lambda: "" if pipeline.healthy() else "the pipeline's threads have ended; restart, and see the log",
+        lambda: "" if ready else "starting or shutting down",
+    )
     stops: list[Callable[[], Awaitable[None]]] = []
     demo_process: asyncio.subprocess.Process | None = None
     try:

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from spanhouse.errors import Malformed, Overloaded, Unavailable
-from spanhouse.otlp.decode import Decoder
 from spanhouse.pipeline import Accepted, Pipeline
+from spanhouse.processing import build_processing
 from spanhouse.processors.guard import Guard
 from spanhouse.processors.normalize import Normalize
 from tests.harness import request
@@ -23,16 +23,25 @@ class Shelf:
 
     def __init__(self) -> None:
         self.rows: list[str] = []
+        self.spans: list[tuple[str, str]] = []
         self.open = threading.Event()
         self.open.set()
         self.failures = 0
+        self.half_stored = 0  # rows that a failing insert stores all the same
 
     def insert(self, table: pa.Table) -> None:
         assert self.open.wait(60)
+        ids = zip(table["trace_id"].to_pylist(), table["span_id"].to_pylist(), strict=True)
         if self.failures:
             self.failures -= 1
+            self.spans += list(ids)[: self.half_stored]
+            self.rows += table["name"].to_pylist()[: self.half_stored]
             raise Unavailable("the store refused the rows")
+        self.spans += ids
         self.rows += table["name"].to_pylist()
+
+    def recent_spans(self) -> pl.DataFrame:
+        return pl.DataFrame(self.spans, {"trace_id": pl.String, "span_id": pl.String}, orient="row")
 
 
 def poison(batch: pl.DataFrame) -> pl.DataFrame:
@@ -58,8 +67,8 @@ def make(shelf: Shelf) -> Iterator[Make]:
     def pipeline(max_queue_bytes: int = 1 << 20) -> Pipeline:
         normalize = Normalize()
         processors = [("normalize", normalize), ("poison", poison), ("guard", Guard())]
-        decoder = Decoder(normalize.wanted)
-        made.append(Pipeline(decoder, processors, normalize.targets, shelf, max_queue_bytes=max_queue_bytes))
+        processing = build_processing(processors)
+        made.append(Pipeline(processing, shelf, max_queue_bytes=max_queue_bytes))
         return made[-1]
 
     yield pipeline
@@ -166,3 +175,26 @@ def test_a_sender_that_goes_away_does_not_undo_its_spans(make: Make, shelf: Shel
     assert not future.cancel()
     shelf.open.set()
     assert future.result(60).spans == 1
+
+
+def test_a_span_that_comes_again_is_accepted_and_stored_once(make: Make, shelf: Shelf) -> None:
+    first = make()
+    body = payload("a", "b")
+    assert first.submit(body).result(60) == first.submit(body).result(60) == Accepted(2, 0, "")
+    # Also after a restart, and in one batch.
+    second = make()
+    shelf.open.clear()
+    other = payload("c")
+    futures = [second.submit(one) for one in (body, other, other)]
+    shelf.open.set()
+    assert [future.result(60) for future in futures] == [Accepted(2, 0, ""), *[Accepted(1, 0, "")] * 2]
+    assert shelf.rows == ["a", "b", "c"]
+
+
+def test_what_a_failed_insert_stored_is_not_stored_again(make: Make, shelf: Shelf) -> None:
+    pipeline = make()
+    body = payload("a", "b", "c")
+    shelf.failures, shelf.half_stored = 1, 2
+    assert isinstance(pipeline.submit(body).exception(60), Unavailable)
+    assert pipeline.submit(body).result(60) == Accepted(3, 0, "")
+    assert shelf.rows == ["a", "b", "c"]

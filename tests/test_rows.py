@@ -194,7 +194,7 @@ def test_rejected_spans_are_counted_by_payload_and_reason() -> None:
     decoded = Decoder(NORMALIZE.wanted).decode([good.SerializeToString(), bad.SerializeToString()])
     finished = finish(Guard()(NORMALIZE(decoded.batch)), NORMALIZE.targets)
     assert finished.table.num_rows == 3
-    assert finished.rejected.select("payload", "len").rows() == [(1, 2)]
+    assert finished.rejected.select("payload", "span").rows() == [(1, 0), (1, 1)]
 
 
 @pytest.mark.parametrize("late", [0, 2])
@@ -207,4 +207,4 @@ def test_a_time_that_does_not_fit_the_table_costs_its_own_span_only(late: int) -
     decoded = Decoder(NORMALIZE.wanted).decode([message.SerializeToString()])
     finished = finish(Guard()(NORMALIZE(decoded.batch)), NORMALIZE.targets)
     assert finished.table["span_id"].to_pylist() == [s.span_id.hex() for s in spans if s is not spans[late]]
-    assert finished.rejected.rows() == [(0, "a time after the year 2262 cannot be stored", 1)]
+    assert finished.rejected.rows() == [(0, late, "a time after the year 2262 cannot be stored")]

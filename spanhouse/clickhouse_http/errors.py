@@ -15,6 +15,7 @@ READONLY: Final = 164
 TOO_MANY_SIMULTANEOUS_QUERIES: Final = 202
 QUERY_IS_TOO_LARGE: Final = 229
 ABORTED: Final = 236
+NOT_ENOUGH_SPACE: Final = 243
 QUERY_WAS_CANCELLED: Final = 394
 TOO_MANY_ROWS_OR_BYTES: Final = 396
 BAD_REQUEST_PARAMETER: Final = 408
@@ -49,6 +50,8 @@ _ALLOWED: Final = (
     "with SELECT, WITH, SHOW, DESCRIBE, EXISTS and EXPLAIN"
 )
 _WRAPPERS: Final = re.compile(r"^(?:Streaming (?:query|insert \w+) failed: |Failed to [\w ]+: )+")
+# The file that an insert's data was kept in.
+_FILE: Final = re.compile(r"\(in file/uri /dev/fd/\d+\)(?:: )?")
 _CODE: Final = re.compile(r"Code: (\d+)\. DB::Exception: ")
 
 
@@ -68,7 +71,7 @@ class ClickHouseError(Exception):
     @classmethod
     def from_engine(cls, error: BaseException) -> ClickHouseError:
         """The engine's exception, without what chDB's Python layer wraps around it."""
-        text = _WRAPPERS.sub("", str(error))
+        text = _FILE.sub("", _WRAPPERS.sub("", str(error)))
         match = _CODE.match(text)
         if match is None:
             return cls(UNKNOWN_EXCEPTION, text)

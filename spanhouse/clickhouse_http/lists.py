@@ -95,9 +95,10 @@ DENIED_SETTINGS: Final = re.compile(r"output_format_schema|\w*(?:file_path|schem
 # Settings that in addition a writer may set.
 WRITE_SETTINGS: Final = re.compile(
     r"""
-    insert_\w+ | async_insert | wait_for_async_insert(?:_timeout)?
+    insert_\w+ | distributed_foreground_insert | async_insert | wait_for_async_insert(?:_timeout)?
     | (?:min|max)_insert_block_size\w* | deduplicate_\w+
-    | materialized_views_\w+ | parallel_view_processing | throw_on_max_partitions_per_insert_block
+    | materialized_views_\w+ | wait_for_part_commit_in_dependent_materialized_views | parallel_view_processing
+    | throw_on_max_partitions_per_insert_block
     | max_partitions_per_insert_block | mutations_sync | alter_sync | flatten_nested | max_insert_threads
     """,
     re.VERBOSE,
@@ -123,8 +124,9 @@ TABLE_ENGINES: Final = re.compile(
 TABLE_SETTINGS: Final = re.compile(
     r"index_granularity(?:_bytes)?|non_replicated_deduplication_window|ttl_only_drop_parts|allow_nullable_key"
     r"|merge_with_ttl_timeout|min_(?:rows|bytes)_for_wide_part|deduplicate_merge_projection_mode"
+    r"|min_free_disk_bytes_to_perform_insert"
 )
 ALTER_COMMANDS: Final = frozenset(
     {"ADD_COLUMN", "DROP_COLUMN", "MODIFY_COLUMN", "RENAME_COLUMN", "COMMENT_COLUMN", "UPDATE", "DELETE",
-     "ADD_INDEX", "DROP_INDEX", "MODIFY_COMMENT", "MODIFY_QUERY"}
+     "ADD_INDEX", "DROP_INDEX", "MATERIALIZE_INDEX", "MODIFY_COMMENT", "MODIFY_QUERY", "MODIFY_SETTING"}
 )  # fmt: skip

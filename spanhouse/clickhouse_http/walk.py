@@ -212,6 +212,12 @@ class Walk:
     _visit_showindexesquery = _visit_showcolumnsquery
 
 
+def _check_table_settings(settings: Node | None) -> None:
+    for change in settings["changes"] if settings else ():
+        if not lists.TABLE_SETTINGS.fullmatch(change["name"]):
+            raise refused(f"Table setting {change['name']} is not allowed")
+
+
 class WriteWalk(Walk):
     """One walk over the tree of a statement that writes tables of the store or changes them."""
 
@@ -252,9 +258,7 @@ class WriteWalk(Walk):
         engine = node.get("engine", {})
         if not lists.TABLE_ENGINES.fullmatch(engine.get("name", "")):
             raise refused(f"Table engine {engine.get('name')} is not allowed")
-        for change in node.get("settings", {"changes": ()})["changes"]:
-            if not lists.TABLE_SETTINGS.fullmatch(change["name"]):
-                raise refused(f"Table setting {change['name']} is not allowed")
+        _check_table_settings(node.get("settings"))
         arguments = engine.get("arguments", {"type": "ExpressionList"})
         return {**_without(node, "engine", "settings"), "arguments": arguments}
 
@@ -284,7 +288,8 @@ class WriteWalk(Walk):
     def _visit_altercommand(self, node: Node) -> Node:
         if node["command_type"] not in lists.ALTER_COMMANDS:
             raise refused(f"ALTER TABLE {node['command_type']} is not allowed")
-        return node
+        _check_table_settings(node.get("settings_changes"))
+        return _without(node, "settings_changes")
 
     def _visit_optimizequery(self, node: Node) -> Node:
         self._target(node)

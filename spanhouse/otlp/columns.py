@@ -141,8 +141,13 @@ class Columns:
 
     def _spans(self) -> dict[str, pa.Array]:
         owner = layout.SPAN
+        payload = self._section(layout.PAYLOAD, owner)
+        rows = np.arange(len(payload))
+        # The row at which each row's payload begins.
+        begins = np.maximum.accumulate(np.where(np.diff(payload, prepend=-1) != 0, rows, 0))
         return {
-            "payload": self._number(layout.PAYLOAD, owner, np.uint32),
+            "payload": pa.array(payload.astype(np.uint32)),
+            "span": pa.array((rows - begins).astype(np.uint32)),
             "trace_id": self._string(layout.TRACE_ID, owner),
             "span_id": self._string(layout.SPAN_ID, owner),
             "parent_span_id": self._string(layout.PARENT_SPAN_ID, owner),

@@ -31,7 +31,7 @@ def rows_to_otlp(rows: pl.DataFrame) -> TracesData:
     """Give spans back whole.
 
     Args:
-        rows: as `SELECT * FROM agent_events` gives them in Arrow.
+        rows: as `SELECT * FROM agent_events` gives them in Arrow or Parquet.
 
     Returns:
         The spans in their order, those with the same resource and scope together.
@@ -72,7 +72,10 @@ def _plain_type(dtype: pl.DataType, time: pl.DataType) -> pl.DataType:
     if isinstance(dtype, pl.Datetime):
         return time
     if isinstance(dtype, pl.Map):
-        return pl.List(pl.Struct({"key": dtype.key, "value": dtype.value}))
+        value = _plain_type(dtype.value, time)  # type: ignore[arg-type]
+        return pl.List(pl.Struct({"key": dtype.key, "value": value}))
+    if isinstance(dtype, pl.Binary):  # an enum's name in Parquet
+        return pl.String()
     if isinstance(dtype, pl.List):
         return pl.List(_plain_type(dtype.inner, time))  # type: ignore[arg-type]
     return dtype

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar, cast
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, InTreeCacheLocator
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -61,7 +62,10 @@ _A = TypeVar("_A", bound=NDArray[Any])
 # numba's cache looks at the time of the file that a function stands in, but not at the files of what it
 # calls and compiles in; all kernels are compiled anew when one of their files has changed.
 _SOURCES: Final = hashlib.sha256(
-    b"".join(file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py")))
+    b"".join(
+        file.read_bytes()
+        for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parents[1] / "dedup.py")
+    )
 ).hexdigest()
 
 
@@ -85,11 +89,30 @@ def entry(function: _F) -> _F:
     try:
         compiled: Any = _compile(function, cache=True)
     except RuntimeError:
-        # Neither the package's folder nor the user's cache can be written (NUMBA_CACHE_DIR names another):
-        # compiled at each start.
-        return _compile(function)
+        # Neither the package's folder nor the user's cache can be written (NUMBA_CACHE_DIR names another).
+        # What was compiled when an image was made is used; without it this compiles at each start.
+        compiled = _compile(function)
+        compiled._cache = _ReadOnlyCache(function)  # type: ignore[no-untyped-call]
     compiled._cache._cache_file._source_stamp = _SOURCES
     return cast(_F, compiled)
+
+
+class _ReadOnlyLocator(InTreeCacheLocator):
+    """The cache beside the source, whether it can be written or not."""
+
+    def ensure_cache_path(self) -> None:
+        """Numba tries to write here; this cache is only read."""
+
+
+class _ReadOnlyCacheImpl(CompileResultCacheImpl):
+    _locator_classes = [_ReadOnlyLocator]  # noqa: RUF012 as numba has it
+
+
+class _ReadOnlyCache(FunctionCache):
+    _impl_class = _ReadOnlyCacheImpl
+
+    def save_overload(self, _signature: Any, _compiled: Any) -> None:
+        """Keep nothing: it cannot be written."""
 
 
 def _make_pointer(_context: Any, array: Any) -> Any:

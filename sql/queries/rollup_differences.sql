@@ -1,7 +1,7 @@
 -- Hours in which the rollups do not count what agent_events holds. An insert that was cut off by a crash
 -- may have reached the table and not its views. Days that are about to expire are left alone.
 WITH now() - INTERVAL 88 DAY AS oldest
-SELECT toUnixTimestamp(hour)
+SELECT toUnixTimestamp(hour) AS hour
 FROM
 (
     SELECT toStartOfHour(ts) AS hour, toInt64(count()) AS in_rows, 0 AS in_minutes, 0 AS in_hours

@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import resource
+import socket
+import sys
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +18,8 @@ import requests
 
 from spanhouse.clickhouse_http.compression import frame
 from spanhouse.clickhouse_http.insert import is_insert, split
-from tests.clickhouse_http.conftest import Door
+from tests.clickhouse_http.conftest import Door, Doors, start
+from tests.harness import eventually
 
 
 @pytest.fixture
@@ -87,6 +92,57 @@ def test_a_malformed_row_is_an_error_and_the_endpoint_lives(write: Door, table: 
         write.ask(b"1\n", query="INSERT INTO nope FORMAT TSV").headers["X-ClickHouse-Exception-Code"] == "60"
     )
     assert write.text("SELECT 1") == "1\n"
+
+
+def test_an_insert_that_cannot_be_written_is_clickhouses_error(write: Door, table: str) -> None:
+    for bytes_free, status in ((10**18, 500), (0, 200)):
+        write.text(f"ALTER TABLE {table} MODIFY SETTING min_free_disk_bytes_to_perform_insert = {bytes_free}")
+        answer = write.ask(b"1\n", query=f"INSERT INTO {table} (n) FORMAT TSV")
+        assert answer.status_code == status, answer.text
+    assert write.text(f"SELECT count() FROM {table}") == "1\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits another process")
+def test_a_full_disk_under_the_insert_is_clickhouses_error(tmp_path: Path) -> None:
+    # The data do not fit: RLIMIT_FSIZE stands for a full disk where the body is kept.
+    doors = start(tmp_path / "data")
+    try:
+        doors.write.text("CREATE TABLE t (s String) ENGINE = MergeTree ORDER BY s")
+        resource.prlimit(doors.process.pid, resource.RLIMIT_FSIZE, (1 << 20, -1))
+        answer = doors.write.ask(b"x\n" * (1 << 20), query="INSERT INTO t FORMAT TSV")
+        assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (500, "243")
+        assert answer.text.startswith("Code: 243. DB::Exception: Cannot keep the data to insert")
+        doors.write.ask(b"x\n", query="INSERT INTO t FORMAT TSV")
+        assert doors.write.text("SELECT count() FROM t") == "1\n"
+    finally:
+        assert doors.stop() == 0
+
+
+def test_an_error_names_the_row_and_no_file_of_ours(write: Door, table: str) -> None:
+    answer = write.ask("1\nx\n", query=f"INSERT INTO {table} (n) FORMAT TSV")
+    assert "(at row 2)" in answer.text
+    assert "/dev/fd" not in answer.text
+
+
+def test_an_insert_whose_sender_leaves_midway_stores_nothing(write: Door, doors: Doors, table: str) -> None:
+    query = urllib.parse.urlencode({"query": f"INSERT INTO {table} (n) FORMAT TSV"})
+    with socket.create_connection(("127.0.0.1", write.port)) as connection:
+        head = f"POST /?{query} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n"
+        connection.sendall(head.encode() + b"1\n" * 1000)
+        eventually(lambda: doors.running()["write"] == 1)
+    eventually(lambda: doors.running()["write"] == 0)
+    assert write.text(f"SELECT count() FROM {table}") == "0\n"
+
+
+def test_settings_of_a_translator_are_taken(write: Door, table: str) -> None:
+    settings = {
+        "insert_deduplication_token": "t", "insert_deduplicate": "1", "async_insert": "0",
+        "deduplicate_blocks_in_dependent_materialized_views": "1", "wait_end_of_query": "1",
+        "insert_quorum": "2", "insert_quorum_timeout": "1000", "distributed_foreground_insert": "1",
+    }  # fmt: skip
+    answer = write.ask(b"1\n", query=f"INSERT INTO {table} (n) FORMAT TSV", **settings)
+    assert (answer.status_code, answer.text) == (200, "")
+    assert '"written_rows": "1"' in answer.headers["X-ClickHouse-Summary"]
 
 
 def test_a_token_deduplicates(write: Door) -> None:
@@ -179,6 +235,8 @@ REFUSED = [
     "DROP TABLE system.one",
     "ALTER TABLE t ATTACH PARTITION 1 FROM u",
     "ALTER TABLE t MODIFY SETTING storage_policy = 'x'",
+    "ALTER TABLE t MODIFY SETTING disk = 'x'",
+    "ALTER TABLE t MODIFY SETTING non_replicated_deduplication_window = 1, storage_policy = 'x'",
     "ALTER TABLE t FREEZE",
     "ALTER TABLE t ADD COLUMN c String DEFAULT file('{f}')",
     "ALTER TABLE t MODIFY TTL ts TO DISK 'x'",

@@ -112,6 +112,7 @@ def split(owner, pairs, wanted):
 def rows(requests, wanted):
     result = []
     for index, request in requests:
+        begin = len(result)
         for resource_spans in request.resource_spans:
             resource, resource_raw = split("resource", resource_spans.resource.attributes, wanted)
             for scope_spans in resource_spans.scope_spans:
@@ -121,6 +122,7 @@ def rows(requests, wanted):
                     result.append(
                         row(index, span)
                         | {
+                            "span": len(result) - begin,
                             "attrs": attrs,
                             "scope": scope_spans.scope.name,
                             "scope_version": scope_spans.scope.version,

@@ -14,7 +14,7 @@ from spanhouse.batch import ValueType
 from spanhouse.errors import UserError
 from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.scrub import Scrub
-from spanhouse.processors.scrub_rules import DIGITS, EMAIL_KEYS, RULES, USER_ID_KEYS
+from spanhouse.processors.scrub_rules import DIGITS, EMAIL_KEYS, RULES, USER_ID_KEYS, Pattern
 from tests.processors.frames import make_batch
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -195,7 +195,10 @@ JSON_NUMBERS = {
     "[-4111111111111111, 4111111111111111.5, 4111111111111111e2, -Infinity]": (
         "[-4111111111111111, 4111111111111111.5, 4111111111111111e2, -Infinity]"
     ),
-    '{"password": 4111111111111111}': '{"password": "[card]"}',
+    '{"password": 4111111111111111}': '{"password": "[key]"}',
+    '{"user_id": 42, "a": [{"email" : -1.5e3}], "userId":7}': (
+        '{"user_id": "[user]", "a": [{"email" : "[email]"}], "userId":"[user]"}'
+    ),
 }
 
 
@@ -231,7 +234,7 @@ def test_numbers_ids_and_rejected_spans_stay() -> None:
         [
             {
                 "attrs": {"n": 4111111111111111, "d": 0.5},
-                "trace_state": "a=joe@x.com",
+                "trace_state": "a=+14155550123",
                 "reject": "no trace_id",
             },
             {
@@ -354,21 +357,27 @@ def test_twice_is_once_for_numbers(text: str) -> None:
     assert masked(once) == once
 
 
+def hint(pattern: Pattern) -> str:
+    """What a match of the pattern has in lower case."""
+    return "|".join(pattern.hints or map(re.escape, pattern.literals.split()))
+
+
 @given(fragments)
 @settings(max_examples=300, deadline=None)
 def test_whatever_a_rule_matches_is_looked_at(text: str) -> None:
-    """The literals that make rules fast are in every match, in plain text and in JSON."""
+    """The literals and hints that make rules fast are in every match; literals also where it is quoted."""
     inside = json.dumps(text, ensure_ascii=False)
     for rule in RULES:
         gate = "(?i)" + "|".join(map(re.escape, rule.literals.split())) if rule.literals else DIGITS
-        for pattern, _ in rule.patterns:
+        for pattern in rule.patterns:
             frame = pl.DataFrame({"text": [text]}).select(
-                match=pl.col("text").str.contains(pattern.replace(r"\b", r"(?-u:\b)")),
+                match=pl.col("text").str.contains(pattern.regex.replace(r"\b", r"(?-u:\b)")),
                 plain=pl.col("text").str.contains(gate),
                 json=pl.lit(inside).str.contains(gate),
+                hint=pl.col("text").str.to_lowercase().str.contains(hint(pattern)),
             )
-            match, plain, quoted = frame.row(0)
-            assert not match or (plain and quoted), pattern
+            match, plain, quoted, hinted = frame.row(0)
+            assert not match or (plain and quoted and hinted), pattern
 
 
 def test_documents_list_every_rule() -> None:

@@ -1,0 +1,106 @@
+"""What the Kafka receiver knows of a partition: its messages, ranges of them, and their plans."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from spanhouse.dedup import SeenSpans
+from spanhouse.exporters.dead_letters import DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is written beside the committed offset before an insert.
+
+    Attributes:
+        end: offset of the last message of the range.
+        token: the insert's deduplication token.
+        at: when it was made.
+    """
+
+    end: int
+    token: str
+    at: datetime
+
+    def dump(self) -> str:
+        """As the metadata of a commit."""
+        return json.dumps({"end": self.end, "token": self.token, "at": self.at.timestamp()})
+
+    @classmethod
+    def load(cls, text: str) -> Plan | None:
+        """The plan in a commit's metadata; None where there is none, also where others wrote it."""
+        try:
+            data = json.loads(text)
+            return cls(int(data["end"]), str(data["token"]), datetime.fromtimestamp(data["at"], UTC))
+        except (ValueError, TypeError, KeyError):
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message, without the rest that its object holds."""
+
+    offset: int
+    timestamp: int  # unix milliseconds
+    key: bytes
+    value: bytes
+
+
+@dataclass(slots=True)
+class Range:
+    """Contiguous messages of one partition on their way to one insert."""
+
+    messages: list[Taken]
+    size: int
+    recovered: Plan | None
+    # From processing.
+    tables: list[pa.Table] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
+    spans: int = 0
+
+    def token(self, topic: str, partition: int) -> str:
+        """The same for the same messages. Times are in it, for a topic made anew has the same offsets."""
+        first, last = self.messages[0], self.messages[-1]
+        return f"{topic}/{partition}/{first.offset}-{last.offset}/{first.timestamp}-{last.timestamp}"
+
+
+class Partition:
+    """One assigned partition: what waits, what is processed, what is being inserted."""
+
+    def __init__(self, topic: str, number: int, committed: int, plan: Plan | None) -> None:
+        self.topic = topic
+        self.number = number
+        self.committed = committed  # what is before this offset is stored
+        self.plan = plan  # of an earlier owner, whose range must be repeated as it was
+        self.next = max(committed, 0)  # offset of the next message to take
+        self.waiting: deque[Taken] = deque()
+        self.bytes = 0  # of messages that wait
+        self.held = 0  # of messages that wait, are processed or are being inserted
+        self.since = 0.0  # when the first of those that wait came
+        self.seen: SeenSpans | None = None
+        self.processing: Future[Range] | None = None
+        self.ready: Range | None = None  # processed; its plan is not committed
+        self.storing: Future[None] | None = None
+        self.stored: Range | None = None  # being inserted, or inserted and its end not committed
+        self.paused = False
+        self.off_log = False  # Kafka has not got the offset `next`
+        self.abandoned = threading.Event()
+        self.progress = time.monotonic()
+        self.problem = ""
+        self.lag = 0
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.number}]"
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything taken is not stored yet."""
+        return bool(self.waiting or self.processing or self.ready or self.stored)

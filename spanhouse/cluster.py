@@ -1,0 +1,163 @@
+"""The statements of sql/ for a cluster: replicated and sharded tables instead of local ones.
+
+For each table T there are a replicated T_local on every node and a Distributed T over them, so readers and
+the translator use the same names as on one server. A trace is on one shard. Rollups are made on the shard
+that has the rows. Statements are rewritten by their beginning; what is not known here is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+# What the rows of a table are sharded by.
+_SHARDING: Final = {
+    "agent_events": "cityHash64(trace_id)",
+    "agent_metrics_1m_state": "toUnixTimestamp(minute)",
+    "agent_metrics_1h_state": "toUnixTimestamp(hour)",
+}
+# On every node whole.
+_EVERYWHERE: Final = "schema_versions"
+
+# ClickHouse's own hour is short for a translator that was stopped over a weekend.
+DEDUPLICATION_SECONDS: Final = 7 * 24 * 3600
+
+_CREATE_TABLE: Final = re.compile(
+    r"CREATE TABLE IF NOT EXISTS (?P<table>\w+)(?P<columns>\s*\(.*\))\s*ENGINE = (?P<engine>\w*MergeTree)"
+    r"(?P<rest>\n.*)",
+    re.DOTALL,
+)
+_CREATE_MATERIALIZED: Final = re.compile(
+    r"CREATE MATERIALIZED VIEW IF NOT EXISTS (?P<view>\w+) TO (?P<target>\w+) AS\b(?P<before>.*?)"
+    r"\bFROM (?P<source>\w+) AS (?P<after>.*)",
+    re.DOTALL,
+)
+_CREATE_VIEW: Final = re.compile(r"CREATE VIEW IF NOT EXISTS (?P<view>\w+) AS\b(?P<select>.*)", re.DOTALL)
+_WINDOW: Final = re.compile(
+    r"ALTER TABLE (?P<table>\w+) MODIFY SETTING non_replicated_deduplication_window = (?P<window>\d+)"
+)
+_ADD_INDEX: Final = re.compile(r"ALTER TABLE (?P<table>\w+) (?P<change>ADD INDEX IF NOT EXISTS \w+ [^,]+)")
+_ACCESS: Final = re.compile(
+    r"(?P<what>CREATE (?:ROLE|SETTINGS PROFILE|QUOTA|USER) IF NOT EXISTS|ALTER USER)\s+"
+    r"(?P<name>`[^`]+`|\w+)(?P<rest>.*)",
+    re.DOTALL,
+)
+_GRANT: Final = re.compile(
+    r"GRANT (?P<what>(?:INSERT|SELECT).*?) ON (?P<table>\w+) TO (?P<whom>\w+)", re.DOTALL
+)
+_GRANT_ROLE: Final = re.compile(r"GRANT (?P<role>\w+) TO (?P<whom>`[^`]+`|\w+)")
+_POLICY: Final = re.compile(
+    r"CREATE ROW POLICY IF NOT EXISTS (?P<name>`[^`]+`|\w+) ON (?P<table>\w+) (?P<rest>USING .*)", re.DOTALL
+)
+
+
+class Cluster:
+    """Rewrites statements for the cluster `name` and a database.
+
+    Needs the macros {shard} and {replica} on every node, and internal_replication in the cluster's shards.
+    """
+
+    def __init__(self, name: str, database: str) -> None:
+        self._database = database
+        self._name = name
+        self._on = f"ON CLUSTER '{name}'"
+        self._handlers = {
+            _CREATE_TABLE: self._create_table,
+            _CREATE_MATERIALIZED: self._create_materialized,
+            _CREATE_VIEW: self._create_view,
+            _WINDOW: self._window,
+            _ADD_INDEX: self._add_index,
+            _ACCESS: self._access,
+            _GRANT: self._grant,
+            _GRANT_ROLE: self._grant_role,
+            _POLICY: self._policy,
+        }
+
+    def create_database(self) -> str:
+        """The statement that makes the database on every node."""
+        return f"CREATE DATABASE IF NOT EXISTS {self._database} {self._on}"
+
+    def rewrite(self, statement: str) -> list[str]:
+        """What `statement`, without comments, becomes.
+
+        Raises:
+            ValueError: nothing is known of such a statement.
+        """
+        for pattern, handler in self._handlers.items():
+            if match := pattern.fullmatch(statement):
+                return handler(match)
+        raise ValueError(f"not known for a cluster: {statement}")
+
+    def _full(self, table: str) -> str:
+        return f"{self._database}.{table}"
+
+    def _local(self, table: str) -> str:
+        if table not in _SHARDING:
+            raise ValueError(f"table {table} has no sharding key here")
+        return self._full(f"{table}_local")
+
+    def _create_table(self, match: re.Match[str]) -> list[str]:
+        table, columns, engine, rest = match["table"], match["columns"], match["engine"], match["rest"]
+        path = f"/clickhouse/tables/{{shard}}/{self._database}/{table}"
+        if table == _EVERYWHERE:
+            # One path, so that all nodes are replicas of each other.
+            path, replica = path.replace("{shard}/", ""), "{shard}-{replica}"
+            engine = f"Replicated{engine}('{path}', '{replica}')"
+            full = self._full(table)
+            return [f"CREATE TABLE IF NOT EXISTS {full} {self._on}{columns}\nENGINE = {engine}{rest}"]
+        local, key = self._local(table), _SHARDING[table]
+        engine = f"Replicated{engine}('{path}', '{{replica}}')"
+        return [
+            f"CREATE TABLE IF NOT EXISTS {local} {self._on}{columns}\nENGINE = {engine}{rest}",
+            f"CREATE TABLE IF NOT EXISTS {self._full(table)} {self._on} AS {local}\n"
+            f"ENGINE = Distributed('{self._name}', '{self._database}', '{table}_local', {key})",
+        ]
+
+    def _create_materialized(self, match: re.Match[str]) -> list[str]:
+        source, after = match["source"], match["after"]
+        if re.search(r"\b(FROM|JOIN)\b", match["before"] + after):
+            raise ValueError(f"view {match['view']} reads more than one table")
+        return [
+            f"CREATE MATERIALIZED VIEW IF NOT EXISTS {self._full(match['view'])} {self._on} "
+            f"TO {self._local(match['target'])} AS{match['before']}FROM {self._local(source)} AS {after}"
+        ]
+
+    def _create_view(self, match: re.Match[str]) -> list[str]:
+        tables = re.findall(r"\b(?:FROM|JOIN) (\w+)", match["select"])
+        select = match["select"]
+        for table in tables:
+            self._local(table)
+            select = re.sub(rf"\b(FROM|JOIN) {table}\b", rf"\1 {self._full(table)}", select)
+        return [f"CREATE VIEW IF NOT EXISTS {self._full(match['view'])} {self._on} AS{select}"]
+
+    def _window(self, match: re.Match[str]) -> list[str]:
+        return [
+            f"ALTER TABLE {self._local(match['table'])} {self._on} MODIFY SETTING "
+            f"replicated_deduplication_window = {match['window']}, "
+            f"replicated_deduplication_window_seconds = {DEDUPLICATION_SECONDS}"
+        ]
+
+    def _add_index(self, match: re.Match[str]) -> list[str]:
+        return [f"ALTER TABLE {self._local(match['table'])} {self._on} {match['change']}"]
+
+    def _access(self, match: re.Match[str]) -> list[str]:
+        return [f"{match['what']} {match['name']} {self._on}{match['rest']}"]
+
+    def _grant(self, match: re.Match[str]) -> list[str]:
+        return [
+            f"GRANT {self._on} {match['what']} ON {table} TO {match['whom']}"
+            for table in self._both(match["table"])
+        ]
+
+    def _grant_role(self, match: re.Match[str]) -> list[str]:
+        return [f"GRANT {self._on} {match['role']} TO {match['whom']}"]
+
+    def _policy(self, match: re.Match[str]) -> list[str]:
+        return [
+            f"CREATE ROW POLICY IF NOT EXISTS {match['name']} {self._on} ON {table} {match['rest']}"
+            for table in self._both(match["table"])
+        ]
+
+    def _both(self, table: str) -> list[str]:
+        """The Distributed table and the one below; a shard asks the rights of the user who asked first."""
+        return [self._full(table), self._local(table)] if table in _SHARDING else [self._full(table)]

@@ -1,0 +1,116 @@
+"""From OTLP payloads to rows: decode, every processor in order, and the rows of `agent_events`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from spanhouse import metrics
+from spanhouse.batch import Processor
+from spanhouse.otlp.decode import Decoder
+from spanhouse.rows import Finished, finish
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Processed:
+    """What became of payloads that were processed together.
+
+    Attributes:
+        first: index of the first of these payloads among those given to `Processing.run`.
+        spans: how many spans each payload has.
+        malformed: why a payload cannot be decoded, by its index in `spans`.
+        finished: rows and rejected spans; the payloads in it are indices in `spans`.
+    """
+
+    first: int
+    spans: list[int]
+    malformed: dict[int, str]
+    finished: Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A payload on which a step failed.
+
+    Attributes:
+        first: its index among those given to `Processing.run`.
+        reason: the step and the kind of error; never a value of the payload.
+    """
+
+    first: int
+    reason: str
+
+
+class Processing:
+    """Runs the processors over payloads. For one thread, as processors keep state.
+
+    Args:
+        decoder: decodes the processors' wanted attributes.
+        processors: (name, callable) in order; a callable maps a batch to a batch.
+        targets: raw column -> row column, for `rows.finish`.
+    """
+
+    def __init__(
+        self, decoder: Decoder, processors: Sequence[tuple[str, Processor]], targets: Mapping[str, str]
+    ) -> None:
+        self._decoder = decoder
+        self._processors = list(processors)
+        self._targets = targets
+
+    def run(self, payloads: Sequence[bytes], first: int = 0) -> Iterator[Processed | Failed]:
+        """Process payloads, in one batch if no step fails; where one does, ever smaller ones.
+
+        So a payload that makes a processor fail harms no other. Results come in the payloads' order.
+        """
+        try:
+            yield self._run(payloads, first)
+        except BaseException as error:
+            if len(payloads) > 1:
+                half = len(payloads) // 2
+                yield from self.run(payloads[:half], first)
+                yield from self.run(payloads[half:], first + half)
+                return
+            step = getattr(error, "step", "process")
+            log.exception("step %s failed on a payload", step, exc_info=error)
+            metrics.BATCH_FAILURES.labels(step).inc()
+            yield Failed(first, f"step {step} failed: {type(error).__name__}")
+
+    def _run(self, payloads: Sequence[bytes], first: int) -> Processed:
+        with timed("decode"):
+            decoded = self._decoder.decode(payloads)
+        batch = decoded.batch
+        counted = batch["payload"].value_counts()
+        counts = dict(zip(counted["payload"], counted["count"], strict=True))
+        for name, processor in self._processors:
+            with timed(name):
+                batch = processor(batch)
+        with timed("rows"):
+            finished = finish(batch, self._targets)
+        metrics.BATCH_SPANS.observe(batch.height)
+        return Processed(first, [counts.get(i, 0) for i in range(len(payloads))], decoded.errors, finished)
+
+
+@contextmanager
+def timed(step: str) -> Iterator[None]:
+    """Time a step; an exception that leaves it carries its name."""
+    try:
+        with metrics.STEP_SECONDS.labels(step).time():
+            yield
+    except BaseException as error:
+        error.step = step  # type: ignore[attr-defined]
+        raise
+
+
+def build_processing(processors: Sequence[tuple[str, Processor]]) -> Processing:
+    """The steps around `processors`; what `Normalize` wants is what gets decoded to columns."""
+    wanted: dict[str, Any] = {}
+    targets: dict[str, str] = {}
+    for _, processor in processors:
+        wanted |= getattr(processor, "wanted", {})
+        targets |= getattr(processor, "targets", {})
+    return Processing(Decoder(wanted), processors, targets)

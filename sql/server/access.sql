@@ -1,0 +1,56 @@
+-- Who may do what on a server: roles, their rights, limits and quotas. `spanhouse` stands for the name of the
+-- database. What exists stays as it is, so limits and quotas can be changed by ALTER.
+CREATE ROLE IF NOT EXISTS spanhouse_write;
+
+-- The translator inserts. It reads where a row came from, to prove that it is there, and what rollups are made
+-- of, to mend them; no content: no attributes, events, names or messages.
+GRANT INSERT ON agent_events TO spanhouse_write;
+GRANT SELECT
+(
+    ts, trace_id, span_id, topic, partition, offset, ingested_at,
+    tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name, prompt_name,
+    prompt_version, experiment, variant, status, latency_ms, ttft_ms, tokens_prompt, tokens_completion,
+    tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_usd, cost_source, user_id_hash
+) ON agent_events TO spanhouse_write;
+GRANT INSERT, SELECT ON agent_metrics_1m_state TO spanhouse_write;
+GRANT INSERT, SELECT ON agent_metrics_1h_state TO spanhouse_write;
+GRANT SELECT ON schema_versions TO spanhouse_write;
+
+-- readonly = 2: clients such as Grafana set limits of their own, within these.
+CREATE SETTINGS PROFILE IF NOT EXISTS spanhouse_read SETTINGS
+    readonly = 2,
+    max_execution_time = 60 MIN 1 MAX 300,
+    max_memory_usage = 2000000000 MIN 1 MAX 4000000000,
+    max_result_rows = 10000000 MIN 1 MAX 10000000,
+    max_concurrent_queries_for_user = 50 CONST,
+    -- A plan that is shipped to another server forgets row policies (ClickHouse issue 112891).
+    serialize_query_plan = 0 CONST;
+
+-- Reads everything.
+CREATE ROLE IF NOT EXISTS spanhouse_read SETTINGS PROFILE 'spanhouse_read';
+GRANT SELECT ON agent_events TO spanhouse_read;
+GRANT SELECT ON agent_metrics_1m TO spanhouse_read;
+GRANT SELECT ON agent_metrics_1h TO spanhouse_read;
+GRANT SELECT ON agent_metrics_1m_state TO spanhouse_read;
+GRANT SELECT ON agent_metrics_1h_state TO spanhouse_read;
+GRANT SELECT ON schema_versions TO spanhouse_read;
+
+-- Reads the rows of one tenant; which one, a policy for each user says (tenant.sql). Without one it reads none.
+CREATE ROLE IF NOT EXISTS spanhouse_tenant SETTINGS PROFILE 'spanhouse_read';
+GRANT SELECT ON agent_events TO spanhouse_tenant;
+GRANT SELECT ON agent_metrics_1m TO spanhouse_tenant;
+GRANT SELECT ON agent_metrics_1h TO spanhouse_tenant;
+GRANT SELECT ON agent_metrics_1m_state TO spanhouse_tenant;
+GRANT SELECT ON agent_metrics_1h_state TO spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_events USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1m_state USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1h_state USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_events USING 0 TO spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1m_state USING 0 TO spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1h_state USING 0 TO spanhouse_tenant;
+
+-- For each user by itself.
+CREATE QUOTA IF NOT EXISTS spanhouse_read KEYED BY user_name
+    FOR INTERVAL 1 minute MAX queries = 3000,
+    FOR INTERVAL 1 hour MAX execution_time = 36000
+    TO spanhouse_read, spanhouse_tenant;
