@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help up test bench clean
+.PHONY: help up parts test env bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -14,7 +14,7 @@ $(BIN)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@echo "compiling the decoder for this machine, once, about half a minute ..."
-	@$(BIN)/python -c "from spanhouse.otlp.decode import warm_up; warm_up()"
+	@$(BIN)/python -c "from spanhouse import dedup; from spanhouse.otlp import decode; decode.warm_up(); dedup.warm_up()"
 	@touch $@
 
 $(BIN)/.installed-test: $(BIN)/.installed
@@ -24,10 +24,20 @@ $(BIN)/.installed-test: $(BIN)/.installed
 up: $(BIN)/.installed  ## run everything on this machine, fed by a demo agent
 	$(BIN)/spanhouse up --demo
 
-test: $(BIN)/.installed-test  ## install what tests need, lint, type-check and run all tests
+# Tests whose part cannot be brought here are skipped; not so on CI.
+parts: $(BIN)/.installed-test  ## bring the real Kafka, Collector, … that tests use into .cache/parts
+	@$(BIN)/python -m tests.parts || test -z "$$CI"
+
+test: parts  ## install what tests need, lint, type-check and run all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+env:  ## write .env for Docker Compose, with fresh secrets
+	@umask 077; set -C; while read -r line; do \
+	  case $$line in [A-Z]*=) line=$$line$$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n');; esac; \
+	  printf '%s\n' "$$line"; \
+	done < .env.example > .env
 
 bench: $(BIN)/.installed-test  ## measure ready time, memory and export to visible
 	$(BIN)/python -m bench.laptop

@@ -29,8 +29,10 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
+    TopicCollection,
     TopicPartition,
 )
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from spanhouse import metrics
 from spanhouse.config import KafkaSettings
@@ -52,6 +54,8 @@ _INSERT_THREADS: Final = 4
 _HAND_OVER_S: Final = 10.0
 _DRAIN_S: Final = 30.0
 _LAG_EVERY_S: Final = 5.0
+_ASK_S: Final = 5.0
+_SAY_AGAIN_S: Final = 60.0
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The group has other plans for the partition: not an error, the next poll tells more.
@@ -88,6 +92,7 @@ class KafkaReceiver:
         self._missing = f"the topic {settings.topic} does not exist; create it"
         self._told: dict[int, float] = {}  # when an error of librdkafka's was last logged
         self._commit_after = 0.0
+        self._error_said = (0, 0.0)  # code, and when
         self._consumer = Consumer(
             {
                 "auto.offset.reset": "error",  # told apart from a fresh start, see `_reset`
@@ -103,6 +108,8 @@ class KafkaReceiver:
                 "error_cb": self._on_error,
             }
         )
+        # For `_watch`: a consumer that waits for messages lets no other thread in.
+        self._asking = AdminClient(connection(settings))
 
     # What others ask.
 
@@ -190,35 +197,34 @@ class KafkaReceiver:
         """Kafka has not got the next offset: go on at the log's beginning, and say what was lost."""
         where = TopicPartition(partition.topic, partition.number)
         try:
-            low, high = self._consumer.get_watermark_offsets(where, timeout=5) or (0, 0)
+            low, high = self._consumer.get_watermark_offsets(where, timeout=_ASK_S) or (0, 0)
         except KafkaException as error:
             self._broker_problem = f"Kafka does not answer: {error.args[0].str()}"
             return  # the next turn asks again
-        if partition.next > high:
+        anew = partition.anew or partition.next > high
+        if anew:
             partition.plan = None  # of messages that are gone
         if partition.processing or partition.ready or partition.stored or (
             partition.waiting and partition.plan is None
         ):  # fmt: skip
             return  # first what was taken from the log as it was
-        if partition.next < low:
+        if anew:
+            log.error(
+                "%s was made anew; after offset %d it is read from its beginning", partition, partition.next
+            )
+        elif partition.next < low:
             lost = low - partition.next
             metrics.OFFSETS_LOST.labels(partition.topic, str(partition.number)).inc(lost)
             log.error("%s: Kafka deleted %d messages before they were read", partition, lost)
-        elif partition.next > high:
-            log.error(
-                "%s: offset %d is after the log's end %d, as in a topic that was made anew; reading it from "
-                "its beginning", partition, partition.next, high,
-            )  # fmt: skip
-        partition.off_log = False
-        if not low <= partition.next <= high:
+        if anew or partition.next < low:
             partition.next = low
             if not partition.waiting:
                 partition.committed = low
+        partition.off_log = partition.anew = partition.paused = False
         where.offset = partition.next
         # Seeking is for partitions that are being fetched.
         self._consumer.incremental_unassign([where])
         self._consumer.incremental_assign([where])
-        partition.paused = False
 
     def _on_error(self, error: KafkaError) -> None:
         now = time.monotonic()
@@ -415,39 +421,51 @@ class KafkaReceiver:
     def _watch(self) -> None:
         """Ask the brokers how far they are ahead; in a thread of its own, as they may not answer."""
         while not self._stopping.wait(_LAG_EVERY_S):
-            oldest = 0.0
+            partitions = list(self._partitions.values())
             try:
-                if not self._partitions:
-                    self._look_for_topic()
-                for partition in list(self._partitions.values()):
-                    if not self._stopping.is_set():
-                        self._measure(partition)
-                    if partition.busy:
-                        oldest = max(oldest, time.monotonic() - partition.progress)
+                if self._look_at_topic(partitions) and partitions:
+                    self._measure(partitions)
             except KafkaException as error:
                 self._broker_problem = f"Kafka does not answer: {error.args[0].str()}"
             else:
                 self._broker_problem = ""
-            metrics.OLDEST_UNSTORED.set(oldest)
+            now = time.monotonic()
+            metrics.OLDEST_UNSTORED.set(max((now - p.progress for p in partitions if p.busy), default=0.0))
 
-    def _look_for_topic(self) -> None:
+    def _look_at_topic(self, partitions: Sequence[Partition]) -> bool:
+        """Whether the topic exists; and note if it is another one of the same name."""
         topic = self._settings.topic
-        error = self._consumer.list_topics(topic, timeout=5).topics[topic].error
-        self._topic_problem = self._missing if error and error.code() in _NO_TOPIC else ""
+        described = self._asking.describe_topics(TopicCollection([topic]), request_timeout=_ASK_S)[topic]
+        try:
+            found = str(described.result().topic_id)
+        except KafkaException as error:
+            if error.args[0].code() not in _NO_TOPIC:
+                raise
+            self._topic_problem = self._missing
+            return False
+        if self._topic_problem == self._missing:
+            self._topic_problem = ""
+        for partition in partitions:
+            if partition.topic_id not in ("", found):
+                partition.off_log = partition.anew = True
+            partition.topic_id = found
+        return True
 
-    def _measure(self, partition: Partition) -> None:
-        marks = self._consumer.get_watermark_offsets(
-            TopicPartition(partition.topic, partition.number), timeout=5
+    def _measure(self, partitions: Sequence[Partition]) -> None:
+        where = {TopicPartition(p.topic, p.number): p for p in partitions}
+        lows, highs = (
+            self._asking.list_offsets(dict.fromkeys(where, spec), request_timeout=_ASK_S)
+            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
         )
-        if marks is None:
-            return
-        partition.lag = max(marks[1] - max(partition.committed, marks[0]), 0)
-        if not partition.lag:
-            partition.progress = time.monotonic()
-        lag = metrics.KAFKA_LAG.labels(partition.topic, str(partition.number))
-        lag.set(partition.lag)
-        if partition.abandoned.is_set():
-            lag.set(0)  # its next owner tells
+        for at, partition in where.items():
+            low, high = lows[at].result().offset, highs[at].result().offset
+            partition.lag = max(high - max(partition.committed, low), 0)
+            if not partition.lag:
+                partition.progress = time.monotonic()
+            lag = metrics.KAFKA_LAG.labels(partition.topic, str(partition.number))
+            lag.set(partition.lag)
+            if partition.abandoned.is_set():
+                lag.set(0)  # its next owner tells
 
 
 def connection(settings: KafkaSettings) -> dict[str, Any]:

@@ -91,7 +91,9 @@ class Partition:
         self.storing: Future[None] | None = None
         self.stored: Range | None = None  # being inserted, or inserted and its end not committed
         self.paused = False
+        self.topic_id = ""  # as Kafka told it last
         self.off_log = False  # Kafka has not got the offset `next`
+        self.anew = False  # the topic is another one of the same name
         self.abandoned = threading.Event()
         self.progress = time.monotonic()
         self.problem = ""

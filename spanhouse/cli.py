@@ -119,6 +119,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     replay.set_defaults(run=_replay, error=replay.error)
 
+    migrate = add(
+        "migrate",
+        "make or update the tables, users and rights of a ClickHouse server; repeat it as you like",
+        "  spanhouse migrate --config spanhouse.yaml --dry-run\n"
+        "  SPANHOUSE_WRITER_PASSWORD=... SPANHOUSE_READER_PASSWORD=... spanhouse migrate\n"
+        "  SPANHOUSE_TENANT_PASSWORD=... spanhouse migrate --tenant acme",
+    )
+    _add_config(migrate)
+    migrate.add_argument("--tenant", default="", metavar="NAME", help="also make a user who sees it alone")
+    migrate.add_argument("--dry-run", action="store_true", help="change nothing, print the statements")
+    migrate.set_defaults(run=_migrate)
+
+    repair = add(
+        "repair",
+        "make a ClickHouse server's rollups count what its rows hold, where they do not",
+        "  spanhouse repair --config spanhouse.yaml",
+    )
+    _add_config(repair)
+    repair.set_defaults(run=_repair)
+
     demo = add(
         "demo",
         "send the spans of a made-up agent application to an OTLP endpoint",
@@ -227,6 +247,25 @@ def _translate(arguments: argparse.Namespace) -> int:
 
     overrides = {"metrics": arguments.metrics} if arguments.metrics else {}
     return translate(load(path, overrides), path, arguments.workers)
+
+
+def _migrate(arguments: argparse.Namespace) -> int:
+    from spanhouse.config import load
+    from spanhouse.migrate import migrate
+
+    settings = load(_config_path(arguments.config), {}).exporters.clickhouse
+    return migrate(settings, os.environ, _print, tenant=arguments.tenant, dry_run=arguments.dry_run)
+
+
+def _repair(arguments: argparse.Namespace) -> int:
+    from spanhouse.config import load
+    from spanhouse.repair import repair
+
+    return repair(load(_config_path(arguments.config), {}).exporters.clickhouse, _print)
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
 
 
 def _replay(arguments: argparse.Namespace) -> int:

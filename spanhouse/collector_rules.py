@@ -10,8 +10,8 @@ may be more to find, which is cheap; `_mask` runs on marked maps alone. Names an
 attributes meanwhile. Where OTTL cannot do what scrub does it masks more (docs/collector.md).
 
 In `cache`: `r` text of all attributes, `t` the same in lower case, `f` attributes with lists and maps
-flattened, `d` whether there are numbers to look at, `n` lists and maps as JSON, `o` as they came, `m` those
-with something masked, `s` attributes whose key names a secret, `k` all keys, `j` a map as JSON.
+flattened, `d` whether there are numbers like a card's, `n` lists and maps as JSON, `o` as they came, `m`
+those with something masked, `s` attributes whose key names a secret, `j` a map as JSON.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from spanhouse.processors.scrub_rules import (
     RULES,
     SECRET_HEADERS,
     SECRET_NAMES,
-    START,
     USER_ID_HASH,
     USER_ID_KEYS,
     Pattern,
@@ -54,16 +53,19 @@ _HIT: Final = f"{_OWN}hit"
 # Hides the number after it from the rule for card numbers; starts with a private-use character.
 _GUARD: Final = "\ue000_"
 
-# Something like this is in every match of a pattern of numbers.
-_NUMBERS: Final = "[0-9][0-9 ./()-]{7}"
 _SECRET_KEY: Final = f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})$"
 _SECRET_ENDS: Final = (
     *("key", "keyid", "key_id", "key-id", "secret", "token", "passwd", "password", "passphrase"),
     *("authorization", "cookie"),
 )
+_SYNTAX: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
 _HASH: Final = "^[0-9a-f]{32}$"
 _MASKED: Final = rf"^(?s:(.*\[(?:{'|'.join(rule.name for rule in RULES)})\].*))$"
 
+# Not after a decimal point, nor in a UUID.
+_CARD_START: Final = (
+    r"(^|[^0-9A-Za-z_.-]|(?:^|[^0-9])\.|(?:^|[^0-9A-Fa-f])[0-9A-Fa-f]{0,3}-|\\[bfnrt]|\\u[0-9a-fA-F]{4})"
+)
 # Card numbers in groups: a card's first four digits, then the usual groupings of 13 to 19 digits.
 _GROUPED: Final = (
     r"(?:4[0-9]{3}|5[0-8][0-9]{2}|6[0-9]{3}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720|20[0-4])"
@@ -181,24 +183,28 @@ def _texts_out(context: str) -> Iterator[str]:
 
 
 def _look() -> Iterator[str]:
-    names = "|".join(re.escape(key) for key in (*USER_ID_KEYS, *EMAIL_KEYS))
-    yield f"delete_matching_keys(attributes, {_text(f'^(?:{names})$')})"
+    for keys in (USER_ID_KEYS, EMAIL_KEYS):  # apart, for Go is slow with longer ones
+        names = "|".join(map(re.escape, keys))
+        yield f"delete_matching_keys(attributes, {_text(f'^(?:{names})$')})"
     path = f"attributes[{_text(USER_ID_HASH)}]"
     yield f"delete_key(attributes, {_text(USER_ID_HASH)}) where {path} != nil and not {_is_hash(path)}"
     yield from _as_text()
-    found = [f"({_gate(pattern)}) and {_matches(pattern)}" for pattern in _patterns()]
-    yield f"set(attributes[{_text(_HIT)}], true) where {_any([*found, _has_secret_keys()])}"
+    found: dict[str, list[str]] = {}
+    for pattern in _patterns():
+        found.setdefault(_gate(pattern), []).append(f'IsMatch(cache["r"], {_text(pattern.regex)})')
+    conditions = [f"({gate}) and ({_any(matches)})" for gate, matches in found.items()]
+    yield f"set(attributes[{_text(_HIT)}], true) where {_any([*conditions, _has_secret_keys()])}"
 
 
 def _mask() -> Iterator[str]:
     yield from _as_text()
+    yield f'set(cache["d"], true) where {_gate(_rule("card").patterns[0])}'
     yield from _secret_keys()
     yield from _nested_in()
     # scrub's rules run until nothing changes, but only numbers that touch need another round.
     for pattern in (*_patterns(), *(pattern for pattern in _patterns() if not pattern.literals)):
         yield _replace("attributes", pattern)
     yield from _nested_out()
-    yield 'set(cache["k"], String(Keys(attributes)))'
     for pattern in _patterns():
         yield _replace("attributes", pattern, keys=True)
     yield f"delete_key(attributes, {_text(_HIT)})"
@@ -217,7 +223,6 @@ def _as_text() -> Iterator[str]:
     # Every quote has got a backslash.
     yield f"replace_pattern({raw}, {_text(re.escape(chr(92) + chr(34)))}, {_text(chr(34))})"
     yield f'set(cache["t"], ToLowerCase({raw}))'
-    yield f'set(cache["d"], true) where IsMatch({raw}, {_text(_NUMBERS)})'
 
 
 def _secret_keys() -> Iterator[str]:
@@ -285,30 +290,24 @@ def _patterns() -> Iterator[Pattern]:
         value = rf"((\\*\")[ \t\r\n]*:[ \t\r\n]*)(?:{CARD_RANGES})([ \t\r\n]*[,}}])"
         yield Pattern(value, "${1}${2}" + mask + "${2}${3}", hints=hints)
         yield Pattern(_JSON_ITEM, '${1}"' + mask + '"${2}', hints=hints)
-        yield Pattern(rf"{START}(?:{CARD_RANGES})\b", "${1}" + mask, hints=hints)
-        yield Pattern(rf"{START}{_GROUPED}\b", "${1}" + mask, hints=hints)
+        yield Pattern(rf"{_CARD_START}(?:{CARD_RANGES})\b", "${1}" + mask, hints=hints)
+        yield Pattern(rf"{_CARD_START}{_GROUPED}\b", "${1}" + mask, hints=hints)
 
 
 def _replace(path: str, pattern: Pattern, *, keys: bool = False) -> str:
     regex, replacement = _text(pattern.regex), _text(pattern.replacement)
     if path != "attributes":
         return f"replace_pattern({path}, {regex}, {replacement})"
-    gate = _gate(pattern)
-    if keys:
-        gate = f'({gate}) and IsMatch(cache["k"], {regex})'
     mode = "key" if keys else "value"
-    return f'replace_all_patterns({path}, "{mode}", {regex}, {replacement}) where {gate}'
+    return f'replace_all_patterns({path}, "{mode}", {regex}, {replacement}) where {_gate(pattern)}'
 
 
 def _gate(pattern: Pattern) -> str:
     """A condition that holds wherever the pattern matches one of the attributes, and is fast."""
-    hints = [f'IsMatch(cache["t"], {_text(hint)})' for hint in pattern.hints]
-    gate = _any(hints) if hints else _contains(*pattern.literals.split())
-    return gate if pattern.literals else f'cache["d"] != nil and {gate}'
-
-
-def _matches(pattern: Pattern) -> str:
-    return f'IsMatch(cache["r"], {_text(pattern.regex)})'
+    return _any(
+        f'IsMatch(cache["t"], {_text(hint)})' if _SYNTAX.search(hint) else _contains(hint)
+        for hint in pattern.hints or pattern.literals.split()
+    )
 
 
 def _contains(*literals: str, text: str = 'cache["t"]') -> str:

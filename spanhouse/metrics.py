@@ -73,6 +73,8 @@ OFFSETS_LOST: Final = Counter(
 # Messages, or parts of them, that cannot be stored, by reason: malformed (cannot be decoded), rejected (spans
 # that guard refuses), failed (a processor failed). See the dead letter topic, mend, `spanhouse replay`.
 DEAD_LETTERS: Final = Counter("spanhouse_dead_letters", "Messages sent to the dead letter topic.", ["reason"])
+for _kind in ("malformed", "rejected", "failed"):
+    DEAD_LETTERS.labels(_kind)  # at 0 from the start, so that the first one is a rise
 # Many in a row: translators come and go, or take too long between two polls.
 REBALANCES: Final = Counter("spanhouse_rebalances", "Changes of the partitions a worker has.", ["kind"])
 INSERT_SECONDS: Final = Histogram(
@@ -94,6 +96,10 @@ OLDEST_UNSTORED: Final = Gauge(
     multiprocess_mode="livemax",
 )
 WORKERS: Final = Gauge("spanhouse_workers", "Worker processes running.", multiprocess_mode="livesum")
+# Above 0: a worker is silent, ended or stores nothing; /healthz says which and why.
+WORKERS_UNHEALTHY: Final = Gauge(
+    "spanhouse_workers_unhealthy", "Worker processes that do not get on.", multiprocess_mode="livesum"
+)
 # Rising: workers crash; the log says why.
 WORKER_RESTARTS: Final = Counter("spanhouse_worker_restarts", "Worker processes started again.")
 # A repeated insert came after ClickHouse had forgotten the first, or ClickHouse was killed at a bad moment.

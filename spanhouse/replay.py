@@ -29,6 +29,7 @@ from spanhouse.config import Config, build_processors
 from spanhouse.dedup import SeenSpans
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
+from spanhouse.foreground import STOP_SIGNALS
 from spanhouse.otlp import decode
 from spanhouse.processing import Failed, Processed, Processing, build_processing
 from spanhouse.processors.guard import Guard
@@ -36,7 +37,6 @@ from spanhouse.receivers.replay import IDS, PLACE, Batch
 from spanhouse.store import Store, query_text
 from spanhouse.translate import hash_key as server_hash_key
 from spanhouse.translate import server
-from spanhouse.foreground import STOP_SIGNALS
 from spanhouse.up import store_processors
 
 log = logging.getLogger(__name__)

@@ -29,6 +29,7 @@ from spanhouse.telemetry import TelemetryServer
 log = logging.getLogger(__name__)
 
 _SILENT_S: Final = 30.0
+_COUNT_S: Final = 5.0
 _RESTART_AFTER_S: Final = (0.5, 30.0)
 # A worker that ran for so long is started again at once.
 _STEADY_S: Final = 60.0
@@ -76,6 +77,7 @@ class _Supervisor:
         address = f"{host}:{telemetry.port}"
         say(f"{self.greeting}\nits health  http://{address}/healthz, /readyz, /metrics")
         keepers = [asyncio.create_task(self.keep(number)) for number in range(self.count)]
+        counting = asyncio.create_task(self.count_unhealthy())
         say(f"ready metrics={address}")
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait([waiting, *keepers], return_when=asyncio.FIRST_COMPLETED)
@@ -93,6 +95,7 @@ class _Supervisor:
                 log.error("%s does not end; killed. What it had not committed is repeated", worker)
                 worker.process.kill()
         await asyncio.gather(*keepers)
+        counting.cancel()
         await telemetry.stop()
         if not self.code:
             say("stopped; what is not stored is still in Kafka")
@@ -142,7 +145,13 @@ class _Supervisor:
         threading.Thread(target=_listen, args=(worker, beats), daemon=True).start()
         return worker
 
-    def unhealthy(self) -> str:
+    async def count_unhealthy(self) -> None:
+        while True:
+            metrics.WORKERS_UNHEALTHY.set(len(self.problems()))
+            await asyncio.sleep(_COUNT_S)
+
+    def problems(self) -> list[str]:
+        """One line for each worker that does not get on."""
         now = time.monotonic()
         problems = []
         for worker in self.workers.values():
@@ -152,7 +161,10 @@ class _Supervisor:
                 problems.append(f"{worker} says nothing for {now - worker.heard:.0f} s")
             elif worker.stalled:
                 problems.append(f"{worker}: {worker.stalled}")
-        return "\n".join(problems)
+        return problems
+
+    def unhealthy(self) -> str:
+        return "\n".join(self.problems())
 
     def unready(self) -> str:
         if self.stopping.is_set():
