@@ -70,7 +70,13 @@ class DeadLetters:
     def __init__(self, topic: str, settings: Mapping[str, Any]) -> None:
         self.topic = topic
         self._producer = Producer(
-            {**settings, "enable.idempotence": True, "message.max.bytes": _MAX_BYTES, "linger.ms": 5}
+            {
+                **settings,
+                "enable.idempotence": True,
+                "message.max.bytes": _MAX_BYTES,
+                "linger.ms": 5,
+                "log_level": 0,  # what goes wrong is told by `send`
+            }
         )
 
     def send(

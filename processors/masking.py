@@ -11,6 +11,7 @@ import polars as pl
 
 from spanhouse import metrics
 from spanhouse.processors.scrub_rules import (
+    ADDRESSES,
     CARD_RANGES,
     DIGITS,
     EMAIL_KEYS,
@@ -28,7 +29,7 @@ def _gate(literals: str) -> str:
 
 # One pass of this tells texts with something to look at from the many without.
 _ANY: Final = _gate(" ".join(rule.literals for rule in RULES)) + "|" + DIGITS
-_EMAIL: Final = next(rule for rule in RULES if rule.name == "email")
+_ADDRESSES: Final = Rule("email", "", ADDRESSES)
 # Up to so many bytes it is the number of patterns that takes the time, above it is their search.
 _SMALL: Final = 1 << 20
 # A replacement may make room for a match that was hidden before, so rules run until nothing changes.
@@ -83,7 +84,7 @@ def mask(texts: pl.Series) -> pl.Series:
 
 def mask_emails(texts: pl.Series) -> pl.Series:
     """The texts with only e-mail addresses masked."""
-    masked = _apply(_EMAIL, texts)
+    masked = _apply(_ADDRESSES, texts)
     return texts if masked is None else masked
 
 

@@ -133,7 +133,7 @@ class Rule:
 
 # Where something may start: not inside a word. The letters of an escape, as in `\\n` and `\\u003c`, are none:
 # texts are full of quoted JSON and code.
-START: Final = r"(^|[^0-9A-Za-z_]|\\[bfnrt]|\\u[0-9a-fA-F]{4})"
+_START: Final = r"(^|[^0-9A-Za-z_]|\\[bfnrt]|\\u[0-9a-fA-F]{4})"
 # Where a phone number may start: not inside a path, a decimal number, a UUID or base64 either.
 _BEFORE: Final = r"(^|[^0-9A-Za-z_./+-]|\\[bfnrt]|\\u[0-9a-fA-F]{4})"
 
@@ -144,10 +144,11 @@ DIGITS: Final = (
     r"|\+[1-9][0-9 ./()-]{7}|[./-][2-6][0-9]{3}[0-9 -]{9}"
 )
 
-# name=value, name: value, "name": "value" and \"name\": \"value\". Values without quotes that start like
-# null, None, true or false must be longer than these.
+# name=value, name: value, "name": "value" and the last in JSON, whose quotes have backslashes. Values
+# without quotes that start like null, None, true or false must be longer than these.
 _ASSIGNED: Final = (
-    r"\\?[\"']?[ \t]*(?::=?|=>?|\\+u003[dD])[ \t]*)(?:(\")(?:[^\"\\]|\\.)+|(\\\")[^\"\\]+|(')(?:[^'\\]|\\.)+"
+    r"\\*[\"']?[ \t]*(?::=?|=>?|\\+u003[dD])[ \t]*)"
+    r"(?:(\")(?:[^\"\\]|\\.)+|(\\+\")[^\"\\]+|(')(?:[^'\\]|\\+.)+"
     r"|[^ \t\r\n\"'\\,;&)}<ntf][^ \t\r\n\"'\\,;&)}<]{2,}|[ntf][^ \t\r\n\"'\\,;&)}<]{5,})"
 )
 # What follows the name in JSON, whose quotes may be escaped: a text, or a number.
@@ -160,6 +161,7 @@ _JSON_NUMBER: Final = r"(\\*[\"'])[ \t\r\n]*:[ \t\r\n]*)-?[0-9][0-9.eE+-]*"
 
 # A letter as JSON writes it in ASCII; not the blocks of punctuation, which end an address.
 _ESCAPED: Final = r"\\u(?:00[c-fC-F][0-9a-fA-F]|0[1-9a-fA-F][0-9a-fA-F]{2}|[13-9a-dA-D][0-9a-fA-F]{3})"
+_NO_LETTER: Final = r"\\[bfnrt]|\\u(?:00[0-9abAB]|2[0-9a-fA-F]{2}|[efEF][0-9a-fA-F]{2})[0-9a-fA-F]"
 _ADDRESS: Final = rf"(?:[\p{{L}}\p{{N}}._%+-]|{_ESCAPED})+"
 _LABEL: Final = rf"(?:[\p{{L}}\p{{N}}-]|{_ESCAPED})"
 _DOMAIN: Final = (
@@ -180,24 +182,16 @@ def _named(names: tuple[str, ...], mask: str, hint: str) -> tuple[Pattern, Patte
     )
 
 
-# Phone numbers as they are written without the country.
-_NATIONAL: Final = (
-    r"(?:"
-    # North America: (555) 123-4567, 555-123-4567, 1-555-123-4567, 555.123.4567
-    r"(?:1[ .-])?(?:\([0-9]{3}\)[ -]?[0-9]{3}[ .-]|[0-9]{3}-[0-9]{3}[ .-]|[0-9]{3}\.[0-9]{3}\.)"
-    r"[0-9]{4}"
-    # Trunk 0: 030 12345678, 0171/1234567, (030) 1234 5678, 079 123 45 67
-    r"|\(?0[1-9][0-9]{1,3}\)?(?:[ /-]| [/-] )"
-    r"(?:[0-9]{6,9}|[0-9]{3,4}[ -][0-9]{3,4}|[0-9]{3}[ -][0-9]{2}[ -][0-9]{2})"
-    # 03-1234-5678
-    r"|0[1-9]-[0-9]{4}-[0-9]{4}"
-    # Pairs: 06 12 34 56 78
-    r"|0[1-9](?:(?: [0-9]{2}){4}|(?:\.[0-9]{2}){4}|(?:-[0-9]{2}){4})"
-    # 0049 30 1234567
-    r"|00[1-9][0-9]{0,2}[ -]\(?[0-9]{1,5}\)?[ /-][0-9]{3,8}(?:[ -][0-9]{2,5}){0,3}"
-    # Brazil and China: (11) 91234-5678, 138-1234-5678
-    r"|\([0-9]{2}\) ?9?[0-9]{4}-[0-9]{4}|1[3-9][0-9]-[0-9]{4}-[0-9]{4}"
-    r")\b"
+# E-mail addresses. A domain that starts with a number has one label only (163.com), or package@1.0.0-rc.x
+# would be an address.
+ADDRESSES: Final = (
+    Pattern(
+        rf"({_NO_LETTER})?{_ADDRESS}(?:'{_ADDRESS})*(?:@|\\+u0040){_DOMAIN}",
+        "${1}[email]",
+        "@ u0040",
+        (r"@[^ \t\r\n\"'<>,;]+\.", "u0040"),
+    ),
+    Pattern(rf"[\p{{L}}\p{{N}}._+-]+%40{_DOMAIN}", "[email]", "%40"),
 )
 
 RULES: Final = (
@@ -229,7 +223,7 @@ RULES: Final = (
             ),
             # OpenAI, Anthropic, OpenRouter, Langfuse and others that start with sk-.
             Pattern(
-                START + r"sk-(?:(?:ant|proj|svcacct|admin|or|lf|live|test)-[A-Za-z0-9_-]{8,}"
+                _START + r"sk-(?:(?:ant|proj|svcacct|admin|or|lf|live|test)-[A-Za-z0-9_-]{8,}"
                 r"|[A-Za-z0-9]{16,}[A-Za-z0-9_-]*)",
                 "${1}[key]",
                 "sk-",
@@ -298,7 +292,7 @@ RULES: Final = (
         "JSON web tokens, bearer tokens and basic credentials",
         (
             Pattern(
-                START + r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*",
+                _START + r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*)*",
                 "${1}[token]",
                 "eyj",
                 (r"eyj[a-z0-9_-]{5,}\.[a-z0-9_-]{5}",),
@@ -324,15 +318,7 @@ RULES: Final = (
         "e-mail addresses, also with the `@` written `%40` as in URLs, and what JSON holds under the name of "
         'one (`"email": "…"`)',
         (
-            # A domain that starts with a number has one label only (163.com), or package@1.0.0-rc.x
-            # would be an address.
-            Pattern(
-                rf"(\\[bfnrt]|\\u00[0-7][0-9a-fA-F])?{_ADDRESS}(?:'{_ADDRESS})*(?:@|\\+u0040){_DOMAIN}",
-                "${1}[email]",
-                "@ u0040",
-                (r"@[^ \t\r\n\"'<>,;]+\.", "u0040"),
-            ),
-            Pattern(rf"[\p{{L}}\p{{N}}._+-]+%40{_DOMAIN}", "[email]", "%40"),
+            *ADDRESSES,
             *_named(EMAIL_KEYS, "[email]", r"email(?:_address)?"),
         ),
     ),
@@ -342,9 +328,9 @@ RULES: Final = (
         "range and with a valid check digit",
         (
             Pattern(
-                START + r"[2-6][0-9]{3}(?:[ -]?[0-9]){9,15}\b",
+                _START + r"[2-6][0-9]{3}(?:[ -]?[0-9]){9,15}\b",
                 "${1}[card]",
-                hints=("[2-6][0-9]{3}(?:[ -]?[0-9]){9}",),
+                hints=tuple(f"{first}[0-9]{{3}}(?:[ -]?[0-9]){{9}}" for first in "23456"),
             ),
         ),
         luhn=True,
@@ -363,7 +349,37 @@ RULES: Final = (
                 "${1}[phone]",
                 hints=(r"\+[1-9][0-9 ./()-]{7}",),
             ),
-            Pattern(_BEFORE + _NATIONAL, "${1}[phone]", hints=(_NATIONAL,)),
+            Pattern(
+                _BEFORE + r"(?:"
+                # North America: (555) 123-4567, 555-123-4567, 1-555-123-4567, 555.123.4567
+                r"(?:1[ .-])?(?:\([0-9]{3}\)[ -]?[0-9]{3}[ .-]|[0-9]{3}-[0-9]{3}[ .-]|[0-9]{3}\.[0-9]{3}\.)"
+                r"[0-9]{4}"
+                # Trunk 0: 030 12345678, 0171/1234567, (030) 1234 5678, 079 123 45 67
+                r"|\(?0[1-9][0-9]{1,3}\)?(?:[ /-]| [/-] )"
+                r"(?:[0-9]{6,9}|[0-9]{3,4}[ -][0-9]{3,4}|[0-9]{3}[ -][0-9]{2}[ -][0-9]{2})"
+                # 03-1234-5678
+                r"|0[1-9]-[0-9]{4}-[0-9]{4}"
+                # Pairs: 06 12 34 56 78
+                r"|0[1-9](?:(?: [0-9]{2}){4}|(?:\.[0-9]{2}){4}|(?:-[0-9]{2}){4})"
+                # 0049 30 1234567
+                r"|00[1-9][0-9]{0,2}[ -]\(?[0-9]{1,5}\)?[ /-][0-9]{3,8}(?:[ -][0-9]{2,5}){0,3}"
+                # Brazil and China: (11) 91234-5678, 138-1234-5678
+                r"|\([0-9]{2}\) ?9?[0-9]{4}-[0-9]{4}|1[3-9][0-9]-[0-9]{4}-[0-9]{4}"
+                r")\b",
+                "${1}[phone]",
+                hints=(
+                    r"\([0-9]{2,5}\)[ /-]{0,3}[0-9]{3}",
+                    "-[0-9]{3}[ .-][0-9]{4}",
+                    r"\.[0-9]{3}\.[0-9]{4}",
+                    r"0[1-9][0-9]{1,3}\)?[ /-]{1,3}[0-9]{3}",
+                    "0[1-9]-[0-9]{4}-",
+                    "0[1-9](?: [0-9]{2}){4}",
+                    r"0[1-9](?:\.[0-9]{2}){4}",
+                    "0[1-9](?:-[0-9]{2}){4}",
+                    r"00[1-9][0-9]{0,2}[ -]\(?[0-9]",
+                    "1[3-9][0-9]-[0-9]{4}-",
+                ),
+            ),
         ),
     ),
 )

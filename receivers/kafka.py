@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -29,14 +29,13 @@ from confluent_kafka import (
     KafkaError,
     KafkaException,
     Message,
-    TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from spanhouse import metrics
 from spanhouse.config import KafkaSettings
-from spanhouse.errors import Unavailable, UserError
+from spanhouse.errors import Unavailable
+from spanhouse.receivers.kafka_client import ASK_S, NO_TOPIC, Brokers, committed_offsets, connection
 from spanhouse.receivers.kafka_ranges import Partition, Plan, Range, Taken
 from spanhouse.receivers.kafka_work import Work
 
@@ -54,7 +53,6 @@ _INSERT_THREADS: Final = 4
 _HAND_OVER_S: Final = 10.0
 _DRAIN_S: Final = 30.0
 _LAG_EVERY_S: Final = 5.0
-_ASK_S: Final = 5.0
 _SAY_AGAIN_S: Final = 60.0
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,11 +62,8 @@ _REBALANCING: Final = frozenset(
      KafkaError._STATE, KafkaError._NO_OFFSET)
 )  # fmt: skip
 
-_NO_TOPIC: Final = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC)
 # librdkafka tries again all the time and says so every time.
 _TELL_EVERY_S: Final = 60.0
-_librdkafka = logging.getLogger(f"{__name__}.librdkafka")
-_librdkafka.addFilter(lambda record: not record.getMessage().startswith("FAIL "))  # `_on_error` is told, too
 
 
 class KafkaReceiver:
@@ -77,15 +72,16 @@ class KafkaReceiver:
     Args:
         settings: receivers.kafka.
         work: what is done with the messages.
+        stopping: once set, `run` stores what is being inserted and returns.
     """
 
-    def __init__(self, settings: KafkaSettings, work: Work) -> None:
+    def __init__(self, settings: KafkaSettings, work: Work, stopping: threading.Event) -> None:
         self._settings = settings
         self._work = work
         self._partitions: dict[tuple[str, int], Partition] = {}
         self._processor = ThreadPoolExecutor(1, "process")
         self._inserters = ThreadPoolExecutor(_INSERT_THREADS, "insert")
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._turned = time.monotonic()
         self._broker_problem = "not connected to Kafka yet"
         self._topic_problem = ""
@@ -108,14 +104,9 @@ class KafkaReceiver:
                 "error_cb": self._on_error,
             }
         )
-        # For `_watch`: a consumer that waits for messages lets no other thread in.
-        self._asking = AdminClient(connection(settings))
+        self._brokers = Brokers(settings)
 
     # What others ask.
-
-    def stop(self) -> None:
-        """Make `run` store what is being inserted and return."""
-        self._stopping.set()
 
     def problem(self) -> str:
         """Why nothing, or not everything, is stored just now; '' where all is well."""
@@ -137,7 +128,7 @@ class KafkaReceiver:
     # The consumer's thread.
 
     def run(self) -> None:
-        """Consume until `stop`, then store what is being inserted, commit and leave the group."""
+        """Consume until `stopping`, then store what is being inserted, commit and leave the group."""
         watch = threading.Thread(target=self._watch, name="lag", daemon=True)
         watch.start()
         self._consumer.subscribe(
@@ -166,7 +157,7 @@ class KafkaReceiver:
         partition = self._partitions.get((topic, number))
         offset = int(message.offset() or 0)
         # After a rebalance or a pause what was fetched before may still come.
-        if partition is None or offset < partition.next:
+        if partition is None or partition.off_log or offset < partition.next:
             return
         self._topic_problem = self._broker_problem = ""
         taken = Taken(offset, message.timestamp()[1], _bytes(message.key()), _bytes(message.value()))
@@ -184,7 +175,7 @@ class KafkaReceiver:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             if partition := self._partitions.get((str(message.topic()), int(message.partition() or 0))):
                 partition.off_log = True
-        elif error.code() in _NO_TOPIC:
+        elif error.code() in NO_TOPIC:
             self._topic_problem = self._missing
             log.warning("%s", self._missing)
         elif error.fatal():
@@ -197,7 +188,7 @@ class KafkaReceiver:
         """Kafka has not got the next offset: go on at the log's beginning, and say what was lost."""
         where = TopicPartition(partition.topic, partition.number)
         try:
-            low, high = self._consumer.get_watermark_offsets(where, timeout=_ASK_S) or (0, 0)
+            low, high = self._consumer.get_watermark_offsets(where, timeout=ASK_S) or (0, 0)
         except KafkaException as error:
             self._broker_problem = f"Kafka does not answer: {error.args[0].str()}"
             return  # the next turn asks again
@@ -209,9 +200,7 @@ class KafkaReceiver:
         ):  # fmt: skip
             return  # first what was taken from the log as it was
         if anew:
-            log.error(
-                "%s was made anew; after offset %d it is read from its beginning", partition, partition.next
-            )
+            log.error("%s was made anew; it is read from its beginning", partition)
         elif partition.next < low:
             lost = low - partition.next
             metrics.OFFSETS_LOST.labels(partition.topic, str(partition.number)).inc(lost)
@@ -238,7 +227,7 @@ class KafkaReceiver:
 
     def _assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         metrics.REBALANCES.labels("assigned").inc()
-        committed = _committed(consumer, assigned)
+        committed = committed_offsets(consumer, assigned)
         for where in committed:
             plan = Plan.load(where.metadata or "")
             partition = Partition(where.topic, where.partition, where.offset, plan)
@@ -434,13 +423,8 @@ class KafkaReceiver:
 
     def _look_at_topic(self, partitions: Sequence[Partition]) -> bool:
         """Whether the topic exists; and note if it is another one of the same name."""
-        topic = self._settings.topic
-        described = self._asking.describe_topics(TopicCollection([topic]), request_timeout=_ASK_S)[topic]
-        try:
-            found = str(described.result().topic_id)
-        except KafkaException as error:
-            if error.args[0].code() not in _NO_TOPIC:
-                raise
+        found = self._brokers.topic_id(self._settings.topic)
+        if not found:
             self._topic_problem = self._missing
             return False
         if self._topic_problem == self._missing:
@@ -452,13 +436,8 @@ class KafkaReceiver:
         return True
 
     def _measure(self, partitions: Sequence[Partition]) -> None:
-        where = {TopicPartition(p.topic, p.number): p for p in partitions}
-        lows, highs = (
-            self._asking.list_offsets(dict.fromkeys(where, spec), request_timeout=_ASK_S)
-            for spec in (OffsetSpec.earliest(), OffsetSpec.latest())
-        )
-        for at, partition in where.items():
-            low, high = lows[at].result().offset, highs[at].result().offset
+        ends = self._brokers.ends([TopicPartition(p.topic, p.number) for p in partitions])
+        for partition, (low, high) in zip(partitions, ends, strict=True):
             partition.lag = max(high - max(partition.committed, low), 0)
             if not partition.lag:
                 partition.progress = time.monotonic()
@@ -466,46 +445,6 @@ class KafkaReceiver:
             lag.set(partition.lag)
             if partition.abandoned.is_set():
                 lag.set(0)  # its next owner tells
-
-
-def connection(settings: KafkaSettings) -> dict[str, Any]:
-    """What every Kafka client of ours is configured with."""
-    return {
-        "client.id": "spanhouse",
-        "logger": _librdkafka,
-        **settings.options,
-        "bootstrap.servers": settings.brokers,
-    }
-
-
-def check(settings: KafkaSettings) -> None:
-    """See that librdkafka takes the settings; nothing is asked of a broker.
-
-    Raises:
-        UserError: it does not.
-    """
-    try:
-        Consumer({**connection(settings), "group.id": settings.group, "log_level": 0}).close()
-    except KafkaException as error:
-        raise UserError(f"receivers.kafka.options: {error.args[0].str()}") from error
-
-
-def _committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-    """Committed offsets with their metadata; brokers that are just restarting get some time."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            found = consumer.committed(partitions, timeout=10)
-            failed = [where.error for where in found if where.error is not None]
-            if not failed:
-                return found
-            error: object = failed[0]
-        except KafkaException as failure:
-            error = failure
-        if time.monotonic() > deadline:
-            raise Unavailable(f"Kafka does not tell the group's committed offsets: {error}")
-        log.warning("asking again for the committed offsets: %s", error)
-        time.sleep(0.5)
 
 
 def _bytes(value: bytes | str | None) -> bytes:

@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from spanhouse.config import KafkaSettings
 from spanhouse.errors import UserError
-from spanhouse.receivers.kafka import connection
+from spanhouse.receivers.kafka_client import connection
 
 # A batch is closed at so many payload bytes, about 16 k small spans, or items.
 BATCH_BYTES: Final = 8 << 20

@@ -11,7 +11,8 @@ attributes meanwhile. Where OTTL cannot do what scrub does it masks more (docs/c
 
 In `cache`: `r` text of all attributes, `t` the same in lower case, `f` attributes with lists and maps
 flattened, `d` whether there are numbers like a card's, `n` lists and maps as JSON, `o` as they came, `m`
-those with something masked, `s` attributes whose key names a secret, `j` a map as JSON.
+those with something masked, `s` attributes whose key names a secret, `j` a map as JSON, `c` a number like
+a card's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Final, NamedTuple
 from spanhouse.processors.mapping import load
 from spanhouse.processors.normalize import BUILT_IN, MAPPINGS
 from spanhouse.processors.scrub_rules import (
+    ADDRESSES,
     CARD_RANGES,
     EMAIL_KEYS,
     RULES,
@@ -52,6 +54,8 @@ _EQUALS, _END, _OWN = "\x01", "\x02", "\x03"
 _HIT: Final = f"{_OWN}hit"
 # Hides the number after it from the rule for card numbers; starts with a private-use character.
 _GUARD: Final = "\ue000_"
+# So many different numbers like a card's have their check digit checked in one map; others are masked.
+_CHECKED: Final = 3
 
 _SECRET_KEY: Final = f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})$"
 _SECRET_ENDS: Final = (
@@ -70,7 +74,8 @@ _CARD_START: Final = (
 _GROUPED: Final = (
     r"(?:4[0-9]{3}|5[0-8][0-9]{2}|6[0-9]{3}|2(?:22[1-9]|2[3-9][0-9]|[3-6][0-9]{2}|7[01][0-9]|720|20[0-4])"
     r"|3(?:0[0-5]|[4-9][0-9])[0-9])"
-    r"(?:(?:[ -][0-9]{4}){2,3}[ -][0-9]{1,7}|[ -][0-9]{4}[ -][0-9]{5,11}|[ -][0-9]{5,7}[ -][0-9]{4,9}"
+    r"(?:(?:[ -][0-9]{4}){3}(?:[ -][0-9]{3})?|(?:[ -][0-9]{4}){2}[ -][0-9]{1,7}"
+    r"|[ -][0-9]{4}[ -][0-9]{5,11}|[ -][0-9]{5,7}[ -][0-9]{4,9}"
     r"|[0-9]{1,4}[ -][0-9]{4,7}[ -][0-9]{4,7}|[0-9]{2,9}[ -][0-9]{7,12})"
 )
 # A number in a list that is JSON.
@@ -152,9 +157,8 @@ def _hash(first_id: str) -> Iterator[str]:
 
 
 def _span_fields() -> Iterator[str]:
-    for pattern in _rule("email").patterns:
-        if pattern.literals[0] in "@%":
-            yield _replace("trace_state", pattern)
+    for pattern in ADDRESSES:
+        yield _replace("trace_state", pattern)
     # OTTL can neither read nor change a link; setting them to themselves takes them all away.
     yield "set(dropped_links_count, dropped_links_count + Len(links)) where Len(links) > 0"
     yield "set(links, links) where Len(links) > 0"
@@ -201,6 +205,7 @@ def _mask() -> Iterator[str]:
     yield f'set(cache["d"], true) where {_gate(_rule("card").patterns[0])}'
     yield from _secret_keys()
     yield from _nested_in()
+    yield from _not_cards()
     # scrub's rules run until nothing changes, but only numbers that touch need another round.
     for pattern in (*_patterns(), *(pattern for pattern in _patterns() if not pattern.literals)):
         yield _replace("attributes", pattern)
@@ -258,8 +263,8 @@ def _nested_in() -> Iterator[str]:
 
 def _nested_out() -> Iterator[str]:
     """Lists and maps as they came, but for those in which something was masked."""
-    masked, there, numbers = 'cache["m"]', 'cache["n"] != nil', 'cache["d"] != nil'
-    yield f'replace_all_patterns(attributes, "value", {_text(_GUARD)}, "") where {there} and {numbers}'
+    masked, there = 'cache["m"]', 'cache["n"] != nil'
+    yield f'replace_all_patterns(attributes, "value", {_text(_GUARD)}, "") where cache["d"] != nil'
     yield f'set({masked}, cache["n"]) where {there}'
     yield f'merge_maps({masked}, attributes, "update") where {there}'
     yield f'replace_all_patterns({masked}, "value", {_text(_MASKED)}, {_text("m${1}")}) where {there}'
@@ -267,6 +272,23 @@ def _nested_out() -> Iterator[str]:
     yield f'replace_all_patterns({masked}, "value", "^m", "") where {there}'
     yield f'merge_maps(attributes, cache["o"], "update") where {there}'
     yield f'merge_maps(attributes, {masked}, "update") where {there}'
+
+
+def _not_cards() -> Iterator[str]:
+    """Guard the first few numbers that a wrong check digit tells from a card's.
+
+    Only numbers in one piece: of groups nobody knows which ones make a number.
+    """
+    number, found = 'cache["c"]["n"]', 'cache["d"] != nil and cache["c"]["n"] != nil'
+    candidate = _text(rf"{_CARD_START}(?P<n>{CARD_RANGES})\b")
+    for _ in range(_CHECKED):
+        yield f'set(cache["c"], ExtractPatterns(cache["r"], {candidate})) where cache["d"] != nil'
+        guarded = f'Concat([{_text(_GUARD)}, {number}], "")'
+        yield (
+            f'replace_all_patterns(attributes, "value", {number}, {guarded})'
+            f" where {found} and not IsValidLuhn({number})"
+        )
+        yield f'replace_pattern(cache["r"], {number}, "") where {found}'
 
 
 def _keep_values(texts: str, others: str) -> Iterator[str]:
@@ -285,7 +307,7 @@ def _patterns() -> Iterator[Pattern]:
         if not rule.luhn:
             yield from rule.patterns
             continue
-        # No pattern computes a check digit: all that have an issuer's digits are masked.
+        # No pattern computes a check digit: all are masked that have an issuer's digits and no guard.
         mask, hints = f"[{rule.name}]", rule.patterns[0].hints
         value = rf"((\\*\")[ \t\r\n]*:[ \t\r\n]*)(?:{CARD_RANGES})([ \t\r\n]*[,}}])"
         yield Pattern(value, "${1}${2}" + mask + "${2}${3}", hints=hints)

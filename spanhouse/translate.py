@@ -23,12 +23,14 @@ from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.exporters.dead_letters import DeadLetters
 from spanhouse.otlp import decode
 from spanhouse.processing import build_processing
-from spanhouse.receivers.kafka import KafkaReceiver, check, connection
+from spanhouse.receivers.kafka import KafkaReceiver
+from spanhouse.receivers.kafka_client import check, connection
 from spanhouse.receivers.kafka_work import Work
 
 log = logging.getLogger(__name__)
 
 _BEAT_S: Final = 1.0
+_ROLLUPS_S: Final = 30.0
 _SILENT_S: Final = 30.0
 _RESTART_AFTER_S: Final = (0.5, 30.0)
 # A worker that ran for so long is started again at once.
@@ -89,6 +91,8 @@ def run_worker(config: Config, beats: int) -> int:
         config: the supervisor's.
         beats: file descriptor to say on, once a second, how it is.
     """
+    for noisy in ("urllib3.connectionpool", "clickhouse_connect"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)  # each failure is told by us, once
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
@@ -97,26 +101,34 @@ def run_worker(config: Config, beats: int) -> int:
     decode.warm_up()
     dedup.warm_up()
     store = server(config)
-    said = {"problem": "starting", "stalled": ""}
     if not _check(store, stop, beats):
         return 0
     kafka = config.receivers.kafka
     letters = DeadLetters(kafka.dead_letters, connection(kafka))
-    receiver = KafkaReceiver(kafka, Work(build_processing(processors), store, letters))
+    receiver = KafkaReceiver(kafka, Work(build_processing(processors), store, letters), stop)
 
     def beat() -> None:
-        while not stop.wait(_BEAT_S):
-            said["problem"], said["stalled"] = receiver.problem(), receiver.stalled()
-            _say(beats, said)
-        receiver.stop()
-        while True:  # still alive while it stores the last
-            _say(beats, {"problem": "stopping", "stalled": ""})
+        while True:  # also while it stores the last
+            problem = "stopping" if stop.is_set() else receiver.problem()
+            _say(beats, {"problem": problem, "stalled": receiver.stalled()})
             time.sleep(_BEAT_S)
 
     threading.Thread(target=beat, daemon=True).start()
+    keeper = threading.Thread(target=_keep_rollups, args=(store, stop), name="rollups")
+    keeper.start()
     receiver.run()
+    keeper.join()
     store.close()
     return 0
+
+
+def _keep_rollups(store: ClickHouseServer, stop: threading.Event) -> None:
+    """Mend rollups of repeated inserts, should they not count their rows."""
+    while not stop.wait(_ROLLUPS_S):
+        try:
+            store.keep_rollups()
+        except Unavailable as error:  # asked again next time
+            log.warning("rollups were not compared with their rows: %s", error)
 
 
 def _check(store: ClickHouseServer, stop: threading.Event, beats: int) -> bool:

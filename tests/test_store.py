@@ -49,11 +49,14 @@ def test_statements_end_at_semicolons_that_end_a_line() -> None:
     assert statements(text) == ["-- a; comment\nSELECT ';' AS a,\n  2", "-- last\nSELECT 3"]
 
 
+# What stands for parameters of a query, by their types.
+VALUES = {"String": "'1'", "Array": "[]"}
+
+
 def test_every_query_file_is_one_statement_that_runs(store: Store) -> None:
     for file in (SQL / "queries").iterdir():
         text = query_text(file.name.removesuffix(".sql"))
-        values = {"String": "'1'", "Array": "[]"}
-        store.rows(re.sub(r"\{\w+:(\w+)[^}]*\}", lambda of: values.get(of[1], "1"), text))
+        store.rows(re.sub(r"\{\w+:(\w+)[^}]*\}", lambda of: VALUES.get(of[1], "1"), text))
 
 
 def test_the_versions_are_recorded(store: Store) -> None:

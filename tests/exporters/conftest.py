@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from spanhouse import rollups
+from spanhouse.exporters.clickhouse_server import ClickHouseServer
+from spanhouse.otlp.decode import Decoder
+from spanhouse.processors.normalize import Normalize
+from spanhouse.rows import finish
+from tests.harness import request
+from tests.parts.clickhouse import ClickHouse
+
+NORMALIZE = Normalize()
+DECODER = Decoder(NORMALIZE.wanted)
+NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+
+def rows(
+    count: int = 3,
+    *,
+    first: int = 0,
+    partition: int = 0,
+    start: dt.datetime = NOW,
+    step: dt.timedelta = dt.timedelta(0),
+) -> pa.Table:
+    """Rows of one span per offset, `step` apart in time, of half a dollar each."""
+    message = request(count, gen_ai__request__model="gpt-4o-mini", gen_ai__usage__input_tokens=7)
+    for number, span in enumerate(message.resource_spans[0].scope_spans[0].spans):
+        span.start_time_unix_nano = int((start + number * step).timestamp()) * 1_000_000_000
+        span.end_time_unix_nano = span.start_time_unix_nano + 250_000_000
+    table = finish(NORMALIZE(DECODER.decode([message.SerializeToString()]).batch), NORMALIZE.targets).table
+    half = pa.repeat(pa.scalar(Decimal("0.5"), pa.decimal128(18, 10)), count)
+    return (
+        table.set_column(table.column_names.index("cost_usd"), "cost_usd", half)
+        .append_column("topic", pa.repeat("spans", count))
+        .append_column("partition", pa.repeat(pa.scalar(partition, pa.int32()), count))
+        .append_column("offset", pa.array(np.arange(first, first + count)))
+    )
+
+
+def totals(clickhouse: ClickHouse) -> list[tuple[int, int]]:
+    """(spans, input tokens) by the rows and by both rollups."""
+    tables = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
+    found = []
+    for table, calls in tables.items():
+        (row,) = clickhouse.sql(
+            f"SELECT {calls} AS calls, sum(tokens_prompt) AS tokens FROM {table} "
+            "SETTINGS output_format_json_quote_64bit_integers = 0"
+        )
+        found.append((row["calls"], row["tokens"]))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollups, "_LOOK_AGAIN_SECONDS", 0.0)
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    with ClickHouse(tmp_path_factory.mktemp("clickhouse")) as clickhouse:
+        yield clickhouse
+
+
+@pytest.fixture
+def server(clickhouse: ClickHouse) -> Iterator[ClickHouseServer]:
+    """An exporter into empty tables that remember no insert."""
+    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"):
+        clickhouse.sql(f"TRUNCATE TABLE {table}")
+    server = ClickHouseServer(clickhouse.url, "spanhouse", "", "")
+    yield server
+    server.close()
