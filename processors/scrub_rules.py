@@ -145,11 +145,11 @@ DIGITS: Final = (
 )
 
 # name=value, name: value, "name": "value" and the last in JSON, whose quotes have backslashes. Values
-# without quotes that start like null, None, true or false must be longer than these.
+# without quotes that start like null, None, true or false must be longer than these; lists and maps are none.
 _ASSIGNED: Final = (
     r"\\*[\"']?[ \t]*(?::=?|=>?|\\+u003[dD])[ \t]*)"
     r"(?:(\")(?:[^\"\\]|\\.)+|(\\+\")[^\"\\]+|(')(?:[^'\\]|\\+.)+"
-    r"|[^ \t\r\n\"'\\,;&)}<ntf][^ \t\r\n\"'\\,;&)}<]{2,}|[ntf][^ \t\r\n\"'\\,;&)}<]{5,})"
+    r"|[^ \t\r\n\"'\\,;&)}<\[{ntf][^ \t\r\n\"'\\,;&)}<]{2,}|[ntf][^ \t\r\n\"'\\,;&)}<]{5,})"
 )
 # What follows the name in JSON, whose quotes may be escaped: a text, or a number.
 _JSON_TEXT: Final = (
@@ -160,7 +160,7 @@ _ASSIGNS: Final = r"\\*[\"']?[ \t\r\n]*(?:[:=]|\\+u003d)"
 _JSON_NUMBER: Final = r"(\\*[\"'])[ \t\r\n]*:[ \t\r\n]*)-?[0-9][0-9.eE+-]*"
 
 # A letter as JSON writes it in ASCII; not the blocks of punctuation, which end an address.
-_ESCAPED: Final = r"\\u(?:00[c-fC-F][0-9a-fA-F]|0[1-9a-fA-F][0-9a-fA-F]{2}|[13-9a-dA-D][0-9a-fA-F]{3})"
+_ESCAPED: Final = r"\\+u(?:00[c-fC-F][0-9a-fA-F]|0[1-9a-fA-F][0-9a-fA-F]{2}|[13-9a-dA-D][0-9a-fA-F]{3})"
 _NO_LETTER: Final = r"\\[bfnrt]|\\u(?:00[0-9abAB]|2[0-9a-fA-F]{2}|[efEF][0-9a-fA-F]{2})[0-9a-fA-F]"
 _ADDRESS: Final = rf"(?:[\p{{L}}\p{{N}}._%+-]|{_ESCAPED})+"
 _LABEL: Final = rf"(?:[\p{{L}}\p{{N}}-]|{_ESCAPED})"

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -53,7 +54,6 @@ _INSERT_THREADS: Final = 4
 _HAND_OVER_S: Final = 10.0
 _DRAIN_S: Final = 30.0
 _LAG_EVERY_S: Final = 5.0
-_SAY_AGAIN_S: Final = 60.0
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # The group has other plans for the partition: not an error, the next poll tells more.
@@ -88,7 +88,6 @@ class KafkaReceiver:
         self._missing = f"the topic {settings.topic} does not exist; create it"
         self._told: dict[int, float] = {}  # when an error of librdkafka's was last logged
         self._commit_after = 0.0
-        self._error_said = (0, 0.0)  # code, and when
         self._consumer = Consumer(
             {
                 "auto.offset.reset": "error",  # told apart from a fresh start, see `_reset`
@@ -228,9 +227,13 @@ class KafkaReceiver:
     def _assign(self, consumer: Consumer, assigned: list[TopicPartition]) -> None:
         metrics.REBALANCES.labels("assigned").inc()
         committed = committed_offsets(consumer, assigned)
+        topic_id = ""
+        with suppress(KafkaException):  # `_watch` asks again
+            topic_id = self._brokers.topic_id(self._settings.topic)
         for where in committed:
             plan = Plan.load(where.metadata or "")
             partition = Partition(where.topic, where.partition, where.offset, plan)
+            partition.topic_id = topic_id
             self._partitions[where.topic, where.partition] = partition
             self._inserters.submit(self._work.seed, partition)
             if where.offset == OFFSET_INVALID:

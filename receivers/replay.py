@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,13 +150,15 @@ class Topic:
                 "enable.partition.eof": True,
             }
         )
-        try:
-            self._stored = self._committed()
-            partitions = self._partitions(topic, window.partition)
-            self._bounds = {partition: self._bound(partition, window) for partition in partitions}
-        except KafkaException as error:
-            self._consumer.close()
-            raise self._failure(error.args[0]) from error
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                self._look(window)
+                break
+            except KafkaException as error:  # brokers that are just starting need a moment
+                if time.monotonic() > deadline:
+                    raise self._failure(error.args[0]) from error
+            time.sleep(_TURN_S)
         self.total = sum(end - begin for begin, end in self._bounds.values())
 
     def batches(self, stop: Event) -> Iterator[Batch]:
@@ -199,6 +202,13 @@ class Topic:
     def _item(self, message: Message, place: Place) -> Item | None:
         return Item(_name(place), _bytes(message.value()), place)
 
+    def _look(self, window: Window) -> None:
+        """Where to begin and to end."""
+        self.notes.clear()
+        self._stored = self._committed()
+        partitions = self._partitions(self._topic, window.partition)
+        self._bounds = {partition: self._bound(partition, window) for partition in partitions}
+
     def _committed(self) -> dict[int, int]:
         """Where the translators' group is in its topic, by partition."""
         topic = self._settings.topic
@@ -207,6 +217,9 @@ class Topic:
             [TopicPartition(topic, number) for number in known[topic].partitions] if topic in known else []
         )
         found = self._consumer.committed(partitions, timeout=_TIMEOUT_S) if partitions else []
+        for where in found:
+            if where.error is not None:
+                raise KafkaException(where.error)
         return {where.partition: where.offset for where in found if where.offset != OFFSET_INVALID}
 
     def _partitions(self, topic: str, wanted: int | None) -> list[int]:
@@ -219,41 +232,42 @@ class Topic:
 
     def _bound(self, partition: int, window: Window) -> tuple[int, int]:
         """Offsets of the first message and after the last."""
+        where = f"{self._topic}[{partition}]"
         marks = self._consumer.get_watermark_offsets(
             TopicPartition(self._topic, partition), timeout=_TIMEOUT_S
         )
         low, high = marks or (0, 0)
-        begin = window.first if window.first is not None else self._offset_at(partition, window.since, low)
-        end = window.last + 1 if window.last is not None else self._offset_at(partition, window.until, high)
-        begin = high if begin < 0 else begin
-        end = high if end < 0 else min(end, high)
-        if window.first is not None and begin < low:
-            self.notes.append(
-                f"{self._topic}[{partition}] begins at offset {low}; what was before is deleted"
-            )
-        begin = max(begin, low)
+        begin, end = low, high
+        if window.since is not None:
+            begin = self._offset_at(partition, window.since, high)
+        if window.until is not None:
+            end = self._offset_at(partition, window.until, high)
+        if window.first is not None:
+            begin = max(window.first, low)
+            if begin > window.first:
+                self.notes.append(f"{where} begins at offset {low}; Kafka has deleted what was before")
+        if window.last is not None:
+            end = min(window.last + 1, high)
         if self._topic == self._settings.topic and end > (stored := self._stored.get(partition, end)):
             end = stored
             self.notes.append(
-                f"{self._topic}[{partition}] from offset {end} on is left to the translators (group "
-                f"{self._settings.group}), which have not stored it yet"
+                f"{where} from offset {end} on is left to the translators (group {self._settings.group}), "
+                "which have not stored it yet"
             )
         return begin, max(begin, end)
 
-    def _offset_at(self, partition: int, time: datetime | None, otherwise: int) -> int:
-        """Of the first message of that time or later; negative if there is none."""
-        if time is None:
-            return otherwise
-        wanted = TopicPartition(self._topic, partition, int(time.timestamp() * 1000))
+    def _offset_at(self, partition: int, moment: datetime, otherwise: int) -> int:
+        """Of the first message of that time or later."""
+        wanted = TopicPartition(self._topic, partition, int(moment.timestamp() * 1000))
         (found,) = self._consumer.offsets_for_times([wanted], timeout=_TIMEOUT_S)
         if found.error is not None:
             raise KafkaException(found.error)
-        return found.offset
+        return found.offset if found.offset >= 0 else otherwise
 
     def _failure(self, error: KafkaError) -> UserError:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             return UserError(f"Kafka deleted messages of {self._topic} while they were read; run it again")
-        return UserError(f"Kafka at {self._settings.brokers}: {error.str()}")
+        return UserError(f"Kafka at {self._settings.brokers} (receivers.kafka.brokers): {error.str()}")
 
 
 class DeadLetters(Topic):

@@ -11,8 +11,8 @@ attributes meanwhile. Where OTTL cannot do what scrub does it masks more (docs/c
 
 In `cache`: `r` text of all attributes, `t` the same in lower case, `f` attributes with lists and maps
 flattened, `d` whether there are numbers like a card's, `n` lists and maps as JSON, `o` as they came, `m`
-those with something masked, `s` attributes whose key names a secret, `j` a map as JSON, `c` a number like
-a card's.
+those with something masked, `s` attributes whose key names a secret, `j` a map as JSON, `g` lists and
+maps while their numbers get guards, `c` a number like a card's.
 """
 
 from __future__ import annotations
@@ -205,10 +205,15 @@ def _mask() -> Iterator[str]:
     yield f'set(cache["d"], true) where {_gate(_rule("card").patterns[0])}'
     yield from _secret_keys()
     yield from _nested_in()
+    texts = [pattern for pattern in _patterns() if pattern.literals]
+    numbers = [pattern for pattern in _patterns() if not pattern.literals]
+    for pattern in texts:
+        yield _replace("attributes", pattern)
     yield from _not_cards()
     # scrub's rules run until nothing changes, but only numbers that touch need another round.
-    for pattern in (*_patterns(), *(pattern for pattern in _patterns() if not pattern.literals)):
+    for pattern in (*numbers, *numbers):
         yield _replace("attributes", pattern)
+    yield f'replace_all_patterns(attributes, "value", {_text(_GUARD)}, "") where cache["d"] != nil'
     yield from _nested_out()
     for pattern in _patterns():
         yield _replace("attributes", pattern, keys=True)
@@ -241,7 +246,7 @@ def _secret_keys() -> Iterator[str]:
 
 def _nested_in() -> Iterator[str]:
     """Lists and maps become JSON texts, for the rules."""
-    nested, there, numbers = 'cache["n"]', 'cache["n"] != nil', 'cache["d"] != nil'
+    nested, there = 'cache["n"]', 'cache["n"] != nil'
     is_odd = 'cache["f"] != nil'
     yield f"set({nested}, attributes) where {_contains(_EQUALS + '[', _EQUALS + '{')} or {is_odd}"
     # An s tells texts, which may look like JSON, too.
@@ -254,17 +259,12 @@ def _nested_in() -> Iterator[str]:
     yield f'delete_key(cache, "n") where {there} and Len({nested}) == 0'
     yield f'set(cache["o"], {nested}) where {there}'
     yield f'merge_maps(cache["o"], attributes, "update") where {there}'
-    number = _text(r"([\[,:])([2-6][0-9]{12,18})([,\]}])")
-    guarded = _text("${1}" + _GUARD + "${2}${3}")
-    for _ in range(2):  # for two neighbours share their comma
-        yield f'replace_all_patterns({nested}, "value", {number}, {guarded}) where {there} and {numbers}'
     yield f'merge_maps(attributes, {nested}, "update") where {there}'
 
 
 def _nested_out() -> Iterator[str]:
     """Lists and maps as they came, but for those in which something was masked."""
     masked, there = 'cache["m"]', 'cache["n"] != nil'
-    yield f'replace_all_patterns(attributes, "value", {_text(_GUARD)}, "") where cache["d"] != nil'
     yield f'set({masked}, cache["n"]) where {there}'
     yield f'merge_maps({masked}, attributes, "update") where {there}'
     yield f'replace_all_patterns({masked}, "value", {_text(_MASKED)}, {_text("m${1}")}) where {there}'
@@ -275,10 +275,18 @@ def _nested_out() -> Iterator[str]:
 
 
 def _not_cards() -> Iterator[str]:
-    """Guard the first few numbers that a wrong check digit tells from a card's.
+    """Guard numbers of lists and maps, and the first few that a wrong check digit tells from a card's.
 
-    Only numbers in one piece: of groups nobody knows which ones make a number.
+    The latter only in one piece: of groups nobody knows which ones make a number.
     """
+    nested, there = 'cache["g"]', 'cache["n"] != nil and cache["d"] != nil'
+    yield f'set({nested}, cache["n"]) where {there}'
+    yield f'merge_maps({nested}, attributes, "update") where {there}'
+    item = _text(r"([\[,:]-?)([2-6][0-9]{12,18})([,\]}])")
+    guarded = _text("${1}" + _GUARD + "${2}${3}")
+    for _ in range(2):  # for two neighbours share their comma
+        yield f'replace_all_patterns({nested}, "value", {item}, {guarded}) where {there}'
+    yield f'merge_maps(attributes, {nested}, "update") where {there}'
     number, found = 'cache["c"]["n"]', 'cache["d"] != nil and cache["c"]["n"] != nil'
     candidate = _text(rf"{_CARD_START}(?P<n>{CARD_RANGES})\b")
     for _ in range(_CHECKED):
