@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help up parts test env bench clean
+.PHONY: help up parts test chaos env bench bench-backlog clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -31,7 +31,10 @@ parts: $(BIN)/.installed-test  ## bring the real Kafka, Collector, … that test
 test: parts  ## install what tests need, lint, type-check and run all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
+
+chaos: parts  ## break everything again and again under load for 5 minutes, then count
+	$(BIN)/python -m tests.chaos
 
 env:  ## write .env for Docker Compose, with fresh secrets
 	@umask 077; set -C; while read -r line; do \
@@ -41,6 +44,9 @@ env:  ## write .env for Docker Compose, with fresh secrets
 
 bench: $(BIN)/.installed-test  ## measure ready time, memory and export to visible
 	$(BIN)/python -m bench.laptop
+
+bench-backlog: parts  ## measure how fast translate drains an hour of backlog
+	$(BIN)/python -m bench.backlog
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

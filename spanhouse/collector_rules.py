@@ -10,9 +10,9 @@ may be more to find, which is cheap; `_mask` runs on marked maps alone. Names an
 attributes meanwhile. Where OTTL cannot do what scrub does it masks more (docs/collector.md).
 
 In `cache`: `r` text of all attributes, `t` the same in lower case, `f` attributes with lists and maps
-flattened, `d` whether there are numbers like a card's, `n` lists and maps as JSON, `o` as they came, `m`
-those with something masked, `s` attributes whose key names a secret, `j` a map as JSON, `g` lists and
-maps while their numbers get guards, `c` a number like a card's.
+flattened, `p0`, `p1` … whether patterns may match, `n` lists and maps as JSON, `o` as they came, `m` those
+with something masked, `s` attributes whose key names a secret, `j` a map as JSON, `g` lists and maps while
+their numbers get guards, `c` a number like a card's.
 """
 
 from __future__ import annotations
@@ -195,14 +195,17 @@ def _look() -> Iterator[str]:
     yield from _as_text()
     found: dict[str, list[str]] = {}
     for pattern in _patterns():
-        found.setdefault(_gate(pattern), []).append(f'IsMatch(cache["r"], {_text(pattern.regex)})')
+        # An address takes long to find, and is there where its hint is.
+        exact = "true" if pattern in ADDRESSES else f'IsMatch(cache["r"], {_text(pattern.regex)})'
+        found.setdefault(_gate(pattern), []).append(exact)
     conditions = [f"({gate}) and ({_any(matches)})" for gate, matches in found.items()]
     yield f"set(attributes[{_text(_HIT)}], true) where {_any([*conditions, _has_secret_keys()])}"
 
 
 def _mask() -> Iterator[str]:
     yield from _as_text()
-    yield f'set(cache["d"], true) where {_gate(_rule("card").patterns[0])}'
+    for gate, flag in _flags().items():
+        yield f"set({flag}, true) where {gate}"
     yield from _secret_keys()
     yield from _nested_in()
     texts = [pattern for pattern in _patterns() if pattern.literals]
@@ -213,7 +216,7 @@ def _mask() -> Iterator[str]:
     # scrub's rules run until nothing changes, but only numbers that touch need another round.
     for pattern in (*numbers, *numbers):
         yield _replace("attributes", pattern)
-    yield f'replace_all_patterns(attributes, "value", {_text(_GUARD)}, "") where cache["d"] != nil'
+    yield f'replace_all_patterns(attributes, "value", {_text(_GUARD)}, "") where {_numbers()}'
     yield from _nested_out()
     for pattern in _patterns():
         yield _replace("attributes", pattern, keys=True)
@@ -279,7 +282,7 @@ def _not_cards() -> Iterator[str]:
 
     The latter only in one piece: of groups nobody knows which ones make a number.
     """
-    nested, there = 'cache["g"]', 'cache["n"] != nil and cache["d"] != nil'
+    nested, there = 'cache["g"]', f'cache["n"] != nil and {_numbers()}'
     yield f'set({nested}, cache["n"]) where {there}'
     yield f'merge_maps({nested}, attributes, "update") where {there}'
     item = _text(r"([\[,:]-?)([2-6][0-9]{12,18})([,\]}])")
@@ -287,10 +290,10 @@ def _not_cards() -> Iterator[str]:
     for _ in range(2):  # for two neighbours share their comma
         yield f'replace_all_patterns({nested}, "value", {item}, {guarded}) where {there}'
     yield f'merge_maps(attributes, {nested}, "update") where {there}'
-    number, found = 'cache["c"]["n"]', 'cache["d"] != nil and cache["c"]["n"] != nil'
+    number, found = 'cache["c"]["n"]', f'{_numbers()} and cache["c"]["n"] != nil'
     candidate = _text(rf"{_CARD_START}(?P<n>{CARD_RANGES})\b")
     for _ in range(_CHECKED):
-        yield f'set(cache["c"], ExtractPatterns(cache["r"], {candidate})) where cache["d"] != nil'
+        yield f'set(cache["c"], ExtractPatterns(cache["r"], {candidate})) where {_numbers()}'
         guarded = f'Concat([{_text(_GUARD)}, {number}], "")'
         yield (
             f'replace_all_patterns(attributes, "value", {number}, {guarded})'
@@ -329,7 +332,19 @@ def _replace(path: str, pattern: Pattern, *, keys: bool = False) -> str:
     if path != "attributes":
         return f"replace_pattern({path}, {regex}, {replacement})"
     mode = "key" if keys else "value"
-    return f'replace_all_patterns({path}, "{mode}", {regex}, {replacement}) where {_gate(pattern)}'
+    flag = _flags()[_gate(pattern)]
+    return f'replace_all_patterns({path}, "{mode}", {regex}, {replacement}) where {flag} != nil'
+
+
+def _flags() -> dict[str, str]:
+    """Where the result of each pattern's condition is kept."""
+    gates = dict.fromkeys(map(_gate, _patterns()))
+    return {gate: f'cache["p{number}"]' for number, gate in enumerate(gates)}
+
+
+def _numbers() -> str:
+    """Whether there is a number like a card's."""
+    return f"{_flags()[_gate(_rule('card').patterns[0])]} != nil"
 
 
 def _gate(pattern: Pattern) -> str:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 import string
@@ -13,8 +14,8 @@ from prometheus_client import REGISTRY
 from spanhouse.batch import ValueType
 from spanhouse.errors import UserError
 from spanhouse.processors.normalize import Normalize
-from spanhouse.processors.scrub import Scrub
-from spanhouse.processors.scrub_rules import DIGITS, EMAIL_KEYS, RULES, USER_ID_KEYS, Pattern
+from spanhouse.processors.scrub import Scrub, keyed_hash
+from spanhouse.processors.scrub_rules import DIGITS, EMAIL_KEYS, RULES, USER_ID_HASH, USER_ID_KEYS, Pattern
 from tests.processors.frames import make_batch
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -37,6 +38,8 @@ FOUND = {
     "https://x.io/?to=joe%40example.com&n=1": "https://x.io/?to=[email]&n=1",
     "jürgen@bücher.de und o'brien@example.ie": "[email] und [email]",
     "user@163.com": "[email]",
+    "\\u003cjoe@x.com\\u003e b\\u00fcro@b\\u00fccher.de": "\\u003c[email]\\u003e [email]",
+    "joe\\u0040x.com": "[email]",
     "call +14155550123 now": "call [phone] now",
     "call +1 (415) 555-0123 or +44 20 7946 0958": "call [phone] or [phone]",
     "tel:+49-30-1234567, +33 6 12 34 56 78; +49 (0)30/1234567": "tel:[phone], [phone]; [phone]",
@@ -158,6 +161,96 @@ def test_user_ids_become_a_keyed_hash() -> None:
     ]
     assert batch["resource"].list.len().sum() == 0
     assert batch["events"][4][0]["attrs"] == []
+
+
+def test_the_hash_is_one_that_a_collector_can_make() -> None:
+    inner = hashlib.sha256(b"a key for tests:ann").hexdigest()
+    expected = hashlib.sha256(f"a key for tests:{inner}".encode()).hexdigest()[:32]
+    assert scrub(make_batch([{"span:user.id": "ann"}]))["user_id_hash"][0] == expected
+    assert keyed_hash("a key for tests", "ann") == expected
+
+
+def test_a_number_has_one_hash_whatever_its_type() -> None:
+    batch = scrub(
+        make_batch(
+            [
+                {"attrs": {"user.id": "42"}},
+                {"attrs": {"user.id": 42}},
+                {"attrs": [{"key": "user.id", "value": "42.0", "type": int(ValueType.DOUBLE)}]},
+                {"span:user.id~": "42.0"},
+            ]
+        )
+    )
+    assert set(batch["user_id_hash"]) == {keyed_hash("a key for tests", "42")}
+
+
+HASH = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_hash_from_the_collector_stays(raw: bool) -> None:
+    span = {f"span:{USER_ID_HASH}": HASH} if raw else {"attrs": {USER_ID_HASH: HASH}}
+    before = Normalize()(make_batch([span]))
+    batch = scrub(before)
+    assert batch.equals(before)
+    assert batch["user_id_hash"][0] == (HASH if raw else "")
+
+
+@pytest.mark.parametrize("raw", [True, False])
+@pytest.mark.parametrize("user", ["ann", HASH.upper(), HASH + "0", 42])
+def test_what_is_no_hash_is_hashed(raw: bool, user: str | int) -> None:
+    column = f"span:{USER_ID_HASH}" + ("~" if isinstance(user, int) else "")
+    span = {column: str(user)} if raw else {"attrs": {USER_ID_HASH: user, "n": 1}}
+    batch = scrub(Normalize()(make_batch([span])))
+    assert batch["user_id_hash"][0] == keyed_hash("a key for tests", str(user))
+    assert str(user) not in str(batch.to_dicts())
+
+
+def test_a_users_id_goes_before_a_hash() -> None:
+    batch = make_batch([{f"span:{USER_ID_HASH}": HASH, "resource": {"user.id": "ann"}}])
+    assert scrub(Normalize()(batch))["user_id_hash"][0] == keyed_hash("a key for tests", "ann")
+
+
+def test_only_spans_carry_a_hash() -> None:
+    spans = [{"resource": {USER_ID_HASH: "ann"}, "events": [{"attrs": {USER_ID_HASH: "bob"}}]}]
+    batch = scrub(make_batch(spans))
+    assert batch["resource"].to_list() == [[]]
+    assert batch["events"].to_list()[0][0]["attrs"] == []
+    assert batch["user_id_hash"].to_list() == [""]
+
+
+def test_addresses_in_trace_state() -> None:
+    state = "a=joe@x.com,b=+14155550123,c=ann%40x.com"
+    batch = scrub(make_batch([{"trace_state": state, "links": [{"trace_state": state}]}]))
+    expected = "a=[email],b=+14155550123,c=[email]"
+    assert batch["trace_state"][0] == expected
+    assert batch["links"][0][0]["trace_state"] == expected
+
+
+NAMED = {
+    '{"user_id": "ann", "n": 1}': '{"user_id": "[user]", "n": 1}',
+    "{'enduser.id': 'ann', 'n': 1}": "{'enduser.id': '[user]', 'n': 1}",
+    'text, then "userId": 42}': 'text, then "userId": "[user]"}',
+    '{"a": "{\\"user.id\\": \\"ann\\"}"}': '{"a": "{\\"user.id\\": \\"[user]\\"}"}',
+    '{"email": "joe at x.com"}': '{"email": "[email]"}',
+    '{"user": "ann", "username": "ann"}': '{"user": "ann", "username": "ann"}',
+    '{"email": {"type": "string"}, "user_id": null}': '{"email": {"type": "string"}, "user_id": null}',
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "expected"), NAMED.items())
+def test_masks_by_name_in_json(text: str, expected: str) -> None:
+    assert masked(text) == expected
+    assert masked(expected) == expected
+
+
+@pytest.mark.parametrize("name", [*USER_ID_KEYS, *EMAIL_KEYS])
+def test_masks_every_name_in_json(name: str) -> None:
+    mark = "[user]" if name in USER_ID_KEYS else "[email]"
+    for value in ("ann", 42):
+        assert masked(json.dumps({name: value, "n": 1})) == json.dumps({name: mark, "n": 1})
+        batch = scrub(make_batch([{"attrs": json_attribute({name: value, "n": 1})}]))
+        assert json.loads(batch["attrs"][0][0]["value"]) == {name: mark, "n": 1}
 
 
 @pytest.mark.parametrize("key", ["user.id", "enduser.id", "user.hash", "enduser.pseudo.id"])
