@@ -233,13 +233,15 @@ def test_a_flood_is_answered_within_bounded_memory(tmp_path: Path) -> None:
     config = tmp_path / "spanhouse.yaml"
     config.write_text("receivers: {otlp: {max_queue_bytes: 16000000}}\n")
     with Instance(tmp_path / "data", config=config) as instance:
-        body = request(8000, service="flood", app__text="x" * 200).SerializeToString()
+        trace_id = b"of many spans .."
+        message = request(8000, trace_id=trace_id, service="flood", app__text="x" * 200)
+        body = message.SerializeToString()
         answers: list[int] = []
         stored = 0
 
         def send() -> None:
             for _ in range(5):
-                status, _ = instance.post(body)
+                status, _ = instance.post(body.replace(trace_id, os.urandom(16)))
                 answers.append(status)
 
         threads = [threading.Thread(target=send) for _ in range(24)]

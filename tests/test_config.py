@@ -182,7 +182,7 @@ WRONG = {
         '6: service.pipelines.traces.processors[1]: "tier" is not defined'
     ),
     "service: {pipelines: {traces: {processors: [guard, guard]}}}": '"guard" is listed twice',
-    "service: {pipelines: {traces: {receivers: [kafka]}}}": '"kafka" is not defined; known are otlp',
+    "service: {pipelines: {traces: {receivers: [kafak]}}}": '"kafak" is not defined; did you mean "kafka"?',
     "service: {pipelines: {traces: {receivers: []}}}": "receivers: expected at least one of: otlp",
     "service: {pipelines: {metrics: {}}}": "1: service.pipelines.metrics: unknown key",
     "a: &a [*a]": "1: a[0]: refers to itself",

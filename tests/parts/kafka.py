@@ -179,7 +179,8 @@ class Kafka:
                 failed.append(error)
 
         with_headers = dict(headers or {})
-        producer = Producer({"bootstrap.servers": self.brokers, "acks": "all", "linger.ms": 5})
+        settings = {"bootstrap.servers": self.brokers, "acks": "all", "linger.ms": 5, "log_level": 0}
+        producer = Producer(settings)
         for message in messages:
             key, value = message if isinstance(message, tuple) else (None, message)
             while True:
