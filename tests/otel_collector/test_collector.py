@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceS
 
 from spanhouse.collector_rules import render
 from tests.harness import attributes, eventually, request
-from tests.parts.collector import VERSION, Collector
+from tests.parts.collector import HASH_KEY, VERSION, Collector
 from tests.parts.fixtures import need
 from tests.parts.kafka import Kafka
 
@@ -83,6 +84,16 @@ def test_the_image_is_the_version_that_is_tested() -> None:
             r"opentelemetry-collector-contrib[: ](\d+\.\d+\.\d+)", (ROOT / document).read_text()
         )
         assert set(found) == {VERSION}, document
+
+
+def test_the_examples_of_the_documentation_fit(tmp_path: Path) -> None:
+    examples = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/collector.md").read_text(), re.DOTALL | re.M)
+    assert len(examples) == 3
+    for number, example in enumerate(examples):
+        collector = Collector(tmp_path / str(number), config=yaml.safe_load(example))
+        program, *files = collector.process.command
+        variables = {"SPANHOUSE_HASH_KEY": HASH_KEY, "KAFKA_USER": "u", "KAFKA_PASSWORD": "p"}
+        subprocess.run([program, "validate", *files], env=os.environ | variables, check=True)
 
 
 @pytest.mark.parametrize("key", ["", "too short"])
