@@ -203,6 +203,9 @@ def _look() -> Iterator[str]:
 
 
 def _mask() -> Iterator[str]:
+    # Keys that are not UTF-8 would be other ones after JSON. Two characters, for one alone Go seeks as bytes.
+    not_text = _text(r"[\x{fffd}\x{fffe}]")
+    yield f'replace_all_patterns(attributes, "key", {not_text}, {_text(chr(0xFFFD))})'
     yield from _as_text()
     for gate, flag in _flags().items():
         yield f"set({flag}, true) where {gate}"
