@@ -68,8 +68,10 @@ class Processing:
         So a payload that makes a processor fail harms no other. Results come in the payloads' order.
         """
         try:
-            yield self._run(payloads, first)
-        except BaseException as error:
+            result = self._run(payloads, first)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # a panic of polars is no Exception
             if len(payloads) > 1:
                 half = len(payloads) // 2
                 yield from self.run(payloads[:half], first)
@@ -79,6 +81,8 @@ class Processing:
             log.exception("step %s failed on a payload", step, exc_info=error)
             metrics.BATCH_FAILURES.labels(step).inc()
             yield Failed(first, f"step {step} failed: {type(error).__name__}")
+        else:
+            yield result
 
     def _run(self, payloads: Sequence[bytes], first: int) -> Processed:
         with timed("decode"):

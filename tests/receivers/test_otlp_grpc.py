@@ -78,8 +78,8 @@ def test_an_empty_request_is_valid(export, compression):
     [
         (b"\xff\xff\xff\xff", "not a trace request"),
         (BODY[:-1], "not a trace request"),
-        (gzip.compress(BODY)[:-4], "ends early"),
-        (gzip.compress(BODY)[:20] + bytes(20), "not valid gzip"),
+        (gzip.compress(BODY, mtime=0)[:-4], "ends early"),
+        (gzip.compress(BODY, mtime=0)[:20] + bytes(20), "not valid gzip"),
         (zlib.compress(BODY)[:-1], "ends early"),
     ],
 )
