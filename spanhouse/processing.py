@@ -69,9 +69,8 @@ class Processing:
         """
         try:
             result = self._run(payloads, first)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # a panic of polars is no Exception
+        # A panic of polars is no Exception, and a user's processor may call sys.exit().
+        except BaseException as error:
             if len(payloads) > 1:
                 half = len(payloads) // 2
                 yield from self.run(payloads[:half], first)
