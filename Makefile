@@ -31,7 +31,7 @@ parts: $(BIN)/.installed-test  ## bring the real Kafka, Collector, … that test
 test: parts  ## install what tests need, lint, type-check and run all tests
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile
 
 chaos: parts  ## break everything again and again under load for 5 minutes, then count
 	$(BIN)/python -m tests.chaos

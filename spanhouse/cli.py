@@ -18,6 +18,7 @@ from spanhouse import __version__
 from spanhouse.errors import UserError
 
 ADDRESS_FLAGS = {
+    "page": "where the page with dashboards, traces and SQL is served (default 127.0.0.1:8080)",
     "otlp-grpc": "where OTLP/gRPC is taken (default 127.0.0.1:4317)",
     "otlp-http": "where OTLP/HTTP is taken (default 127.0.0.1:4318)",
     "clickhouse-http": "where ClickHouse clients ask (default 127.0.0.1:8123)",
@@ -252,9 +253,13 @@ def _translate(arguments: argparse.Namespace) -> int:
 def _migrate(arguments: argparse.Namespace) -> int:
     from spanhouse.config import load
     from spanhouse.migrate import migrate
+    from spanhouse.objectives import set_statements
 
-    settings = load(_config_path(arguments.config), {}).exporters.clickhouse
-    return migrate(settings, os.environ, _print, tenant=arguments.tenant, dry_run=arguments.dry_run)
+    config = load(_config_path(arguments.config), {})
+    return migrate(
+        config.exporters.clickhouse, os.environ, _print,
+        tenant=arguments.tenant, dry_run=arguments.dry_run, afterwards=set_statements(config),
+    )  # fmt: skip
 
 
 def _repair(arguments: argparse.Namespace) -> int:

@@ -14,10 +14,18 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, get_type_hints
+from typing import Annotated, Any, Final, NamedTuple, get_args, get_type_hints
 
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+)
 
 from spanhouse.batch import Processor
 from spanhouse.errors import UserError
@@ -41,6 +49,12 @@ class Address(NamedTuple):
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def local(self) -> Address:
+        """Where this machine reaches a server that listens here."""
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+        return Address(anywhere.get(self.host, self.host), self.port)
 
     @classmethod
     def parse(cls, text: str) -> Address:
@@ -118,6 +132,19 @@ class ExportersSettings(_Section):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
 
 
+def _web_address(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s\"'<>]+", value):
+        raise ValueError(f"expected an address such as http://localhost:3000, not {value}")
+    return value.rstrip("/")
+
+
+class PageSettings(_Section):
+    """page: where the page of `up` listens, and which Grafana it links to; '' for none."""
+
+    listen: HostPort = Address("127.0.0.1", 8080)
+    grafana: Annotated[str, AfterValidator(_web_address)] = "http://localhost:3000"
+
+
 class TracesPipeline(_Section):
     """service.pipelines.traces: which components run, processors in this order."""
 
@@ -144,10 +171,32 @@ class FunctionSettings(_Section):
     function: str
 
 
+# Less than all: with no error allowed there would be no budget of errors to spend.
+Share = Annotated[float, Field(gt=0, lt=1)]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class ObjectiveSettings(_Section):
+    """One of `objectives`: what a service is to hold; '' is every service without a line of its own."""
+
+    service: str = ""
+    availability: Share = 0.99
+    latency_ms: Amount = 10_000.0
+    latency_share: Share = 0.95
+
+
+class BudgetSettings(_Section):
+    """One of `budgets`: what a tenant is to cost at most; '' is all tenants together."""
+
+    tenant_id: str = ""
+    usd_per_month: Amount
+
+
 class Config(_Section):
     """What a configuration file and the flags say."""
 
     data: Path = Path("spanhouse-data")
+    page: PageSettings = PageSettings()
     otlp_grpc: HostPort = Address("127.0.0.1", 4317)
     otlp_http: HostPort = Address("127.0.0.1", 4318)
     clickhouse_http: HostPort = Address("127.0.0.1", 8123)
@@ -157,6 +206,8 @@ class Config(_Section):
     processors: dict[str, dict[str, Any]] = {}
     exporters: ExportersSettings = ExportersSettings()
     service: ServiceSettings = ServiceSettings()
+    objectives: list[ObjectiveSettings] = [ObjectiveSettings()]
+    budgets: list[BudgetSettings] = []
 
     @property
     def max_body_bytes(self) -> int:
@@ -184,6 +235,8 @@ def load(path: Path | None, overrides: Mapping[str, object]) -> Config:
     if document.problems:
         raise UserError("\n".join(document.report()))
     flags = {flag.replace("-", "_"): value for flag, value in overrides.items()}
+    if "page" in flags:
+        flags["page"] = {**dict(config.page), "listen": flags["page"]}
     try:
         changed = Config.model_validate({**dict(config), **flags})
     except ValidationError as error:
@@ -278,7 +331,15 @@ def _validate(document: Document) -> Config:
     with suppress(ValidationError):  # noted just now
         service = ServiceSettings.model_validate(data.get("service", {}))
         _check_pipeline(document, service.pipelines.traces, processors)
+    _check_repeated(document, "objectives", [one.service for one in config.objectives])
+    _check_repeated(document, "budgets", [one.tenant_id for one in config.budgets])
     return config
+
+
+def _check_repeated(document: Document, section: str, names: list[str]) -> None:
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            document.problem((section, i), f'"{name}" is listed twice')
 
 
 def _with_flag_names(document: Document) -> dict[str, Any]:
@@ -369,9 +430,12 @@ def _note(document: Document, where: Keys, model: type[BaseModel], error: Valida
 
 
 def _model_at(model: type[BaseModel], keys: Keys) -> type[BaseModel]:
+    kind: Any = model
     for key in keys:
-        model = model.model_fields[str(key)].annotation  # type: ignore[assignment]
-    return model
+        # A number is the place in a list.
+        kind = get_args(kind)[0] if isinstance(key, int) else kind.model_fields[key].annotation
+    found: type[BaseModel] = kind
+    return found
 
 
 def _message(error: Any) -> str:
@@ -384,6 +448,7 @@ def _message(error: Any) -> str:
         message.removeprefix("Value error, ")
         .replace("Input should be", "expected")
         .replace("expected greater", "expected a number greater")
+        .replace("expected less", "expected a number less")
     )
 
 

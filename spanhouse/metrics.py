@@ -56,6 +56,9 @@ QUERIES_RUNNING: Final = Gauge(
     multiprocess_mode="livesum",
 )
 QUERY_SECONDS: Final = Histogram("spanhouse_query_seconds", "Seconds per query on the ClickHouse endpoint.")
+# Requests to the page by what was asked for (page, static, dashboards, values, panels, traces, sql, unknown)
+# and class of status. Rising 5xx: queries take too long or too much memory; the page says which.
+PAGE_REQUESTS: Final = Counter("spanhouse_page_requests", "Requests to the page.", ["kind", "status"])
 
 # What follows is of `spanhouse translate`. Messages in Kafka that are not stored yet. Rising for minutes:
 # translators are too few, or do not get on; /healthz says which.

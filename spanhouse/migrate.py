@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from spanhouse.cluster import Cluster
@@ -29,7 +29,7 @@ PASSWORDS: Final = {"writer": "SPANHOUSE_WRITER_PASSWORD", "reader": "SPANHOUSE_
 TENANT_PASSWORD: Final = "SPANHOUSE_TENANT_PASSWORD"
 
 # Somebody else is at the same object; the statement can be repeated.
-_BUSY: Final = frozenset({57, 82, 493, 517})
+_BUSY: Final = frozenset({57, 60, 82, 493, 517})
 _TRIES: Final = 10
 _WAIT_S: Final = 0.5
 _DDL_SECONDS: Final = 300
@@ -42,6 +42,7 @@ def migrate(
     *,
     tenant: str = "",
     dry_run: bool = False,
+    afterwards: Sequence[str] = (),
 ) -> int:
     """Bring the server's tables and users up to date; returns the exit code.
 
@@ -52,6 +53,7 @@ def migrate(
         say: prints a line or statement.
         tenant: also make the user `<database>_tenant_<tenant>`, who sees rows of that tenant_id only.
         dry_run: change nothing, say the statements.
+        afterwards: statements for when the tables are there: `objectives.set_statements`.
 
     Raises:
         UserError: the server is away or refuses, or the tables are of a newer spanhouse.
@@ -76,6 +78,8 @@ def migrate(
             if not dry_run:
                 client.database = settings.database
             _tables(client, settings.database, done or set(), cluster, say, dry_run=dry_run)
+            for statement in afterwards:
+                _run(client, plain(statement), say, dry_run=dry_run)
             access = list(access_statements(settings.database, environ, tenant))
             for statement, shown in access:
                 for one, text in zip(_variant(statement, cluster), _variant(shown, cluster), strict=True):

@@ -57,9 +57,11 @@ def rebuild(store: Store, hours: Sequence[int]) -> None:
     source = f"{store.DATABASE}.agent_events AS e"
     if source not in select:
         raise RuntimeError(f"agent_metrics_1m_mv reads no {source}: {select}")
-    rows = f"(SELECT * FROM agent_events WHERE toUnixTimestamp(toStartOfHour(ts)) IN ({within})) AS e"
+    # An alias is not among `*`.
+    rows = f"(SELECT *, entry FROM agent_events WHERE toUnixTimestamp(toStartOfHour(ts)) IN ({within})) AS e"
     select = select.replace("\\'", "'").replace(source, rows)
-    store.rows(f"INSERT INTO agent_metrics_1m_state SETTINGS {EVERY_BLOCK} {select}")
+    columns = ", ".join(row.split("\t")[0] for row in store.rows(f"DESCRIBE ({select})"))
+    store.rows(f"INSERT INTO agent_metrics_1m_state ({columns}) SETTINGS {EVERY_BLOCK} {select}")
 
 
 class Server(Protocol):

@@ -18,7 +18,10 @@ from spanhouse.config import Address, Config, build_processors
 from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.foreground import StopSignals, say
+from spanhouse.objectives import set_statements
 from spanhouse.otlp import decode
+from spanhouse.page.access import is_loopback
+from spanhouse.page.server import PageServer
 from spanhouse.pipeline import Pipeline
 from spanhouse.processing import build_processing
 from spanhouse.processors.guard import Guard
@@ -47,6 +50,8 @@ def up(config: Config, *, demo: bool) -> None:
     try:
         if running.was_unclean(config.data):
             rollups.repair(store)
+        for statement in set_statements(config):
+            store.rows(statement)
         running.mark(config.data)
         if not stop.seen:
             asyncio.run(_serve(config, store, stop, demo=demo))
@@ -59,7 +64,18 @@ def up(config: Config, *, demo: bool) -> None:
 
 def hash_key(data: Path) -> str:
     """The key that user ids are hashed with: made once for a data folder, readable by its owner only."""
-    path = data / "hash.key"
+    return _secret(data / "hash.key")
+
+
+def page_token(config: Config) -> str:
+    """What a browser has to give: nothing on loopback, unless the ClickHouse endpoint has a password."""
+    settings = config.exporters.clickhouse
+    if is_loopback(config.page.listen.host) and not (settings.user or settings.password):
+        return ""
+    return _secret(config.data / "page.token")
+
+
+def _secret(path: Path) -> str:
     if not path.exists():
         fresh = path.with_suffix(".new")
         with open(os.open(fresh, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
@@ -107,9 +123,11 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
             stops.append(stop_server)
         running.mark(config.data, str(ports["clickhouse-http"]))
         ready = True
-        _announce(ports, config.data)
+        token = page_token(config)
+        url = f"http://{ports['page'].local}/" + (f"?token={token}" if token else "")
+        _announce(ports, config.data, url)
         if demo:
-            demo_process = await _start_demo(ports["otlp-grpc"])
+            demo_process = await _start_demo(ports["otlp-grpc"], url)
         await stop.wait()
         say("stopping: storing what has come in")
     finally:
@@ -132,6 +150,8 @@ def _servers(
 ) -> list[tuple[str, Address, Start]]:
     """(flag, address, how to start it) of every port, in the order of starting."""
 
+    asked, sent = config.clickhouse_http, config.otlp_http
+
     async def otlp_grpc(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
         server = await start_otlp_grpc(
             pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
@@ -139,12 +159,15 @@ def _servers(
         return server.port, server.stop
 
     async def otlp_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        nonlocal sent
         server = await start_otlp_http(
             pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
         )
+        sent = Address(address.host, server.port)
         return server.port, server.stop
 
     async def clickhouse_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        nonlocal asked
         settings = config.exporters.clickhouse
         server = await start_clickhouse_http(
             store,
@@ -158,6 +181,20 @@ def _servers(
                 max_memory_bytes=settings.max_memory_bytes,
             ),
         )
+        asked = Address(address.host, server.port)
+        return server.port, server.stop
+
+    async def page(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+        settings = config.exporters.clickhouse
+        server = PageServer(
+            asked,
+            sent,
+            user=settings.user,
+            password=settings.password,
+            token=page_token(config),
+            grafana=config.page.grafana,
+        )
+        await server.start(address.host, address.port)
         return server.port, server.stop
 
     async def metrics(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
@@ -169,13 +206,18 @@ def _servers(
         ("clickhouse-http", config.clickhouse_http, clickhouse_http),
         ("otlp-grpc", config.otlp_grpc, otlp_grpc),
         ("otlp-http", config.otlp_http, otlp_http),
+        # After those whose addresses it tells.
+        ("page", config.page.listen, page),
     ]
 
 
-def _announce(ports: dict[str, Address], data: Path) -> None:
+def _announce(ports: dict[str, Address], data: Path, page: str) -> None:
     where = "" if data == Config().data else f" --data {data}"
     say(
         f"""
+  open in a browser
+                {page}
+
   send spans    OTLP/gRPC  {ports["otlp-grpc"]}
                 OTLP/HTTP  http://{ports["otlp-http"]}/v1/traces
   ask           ClickHouse http://{ports["clickhouse-http"]}
@@ -184,11 +226,11 @@ def _announce(ports: dict[str, Address], data: Path) -> None:
   stop with Ctrl-C
 """
     )
-    order = ("otlp-grpc", "otlp-http", "clickhouse-http", "metrics")
+    order = ("page", "otlp-grpc", "otlp-http", "clickhouse-http", "metrics")
     say("ready " + " ".join(f"{name}={ports[name]}" for name in order))
 
 
-async def _start_demo(endpoint: Address) -> asyncio.subprocess.Process:
+async def _start_demo(endpoint: Address, page: str) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "spanhouse", "demo", "--endpoint", str(endpoint), "--parent", str(os.getpid()),
         stdin=asyncio.subprocess.DEVNULL,
@@ -197,7 +239,7 @@ async def _start_demo(endpoint: Address) -> asyncio.subprocess.Process:
         start_new_session=True,
     )  # fmt: skip
     say(
-        "the demo agent is sending about 2 requests a second; see them with: "
-        'spanhouse sql "SELECT agent, model, sum(cost_usd) FROM agent_metrics_1m GROUP BY ALL"'
+        f"the demo agent is sending about 2 requests a second; watch them at {page}\n"
+        'or ask: spanhouse sql "SELECT agent, model, sum(cost_usd) FROM agent_metrics_1m GROUP BY ALL"'
     )
     return process

@@ -19,6 +19,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 T = TypeVar("T")
+# The flags of the ports of `spanhouse up`.
+PORTS = ("page", "otlp-grpc", "otlp-http", "clickhouse-http", "metrics")
 
 
 def eventually(check: Callable[[], T], seconds: float = 60) -> T:
@@ -36,7 +38,7 @@ class Instance:
     def __init__(self, data: Path, *arguments: str, config: Path | None = None) -> None:
         self.data = data
         self.log = data.parent / f"{data.name}.log"
-        ports = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "clickhouse-http", "metrics")]
+        ports = [f"--{name}=127.0.0.1:0" for name in PORTS]
         command = [sys.executable, "-m", "spanhouse", "up", "--data", str(data), *ports, *arguments]
         if config:
             command += ["--config", str(config)]
@@ -44,6 +46,8 @@ class Instance:
             self.process = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=data.parent
             )
+        # What it printed before it was ready.
+        self.announced = ""
         self.addresses = self._ready()
 
     def _ready(self) -> dict[str, str]:
@@ -51,6 +55,7 @@ class Instance:
         for line in self.process.stdout:
             if line.startswith("ready"):
                 return dict(re.findall(r"(\S+)=(\S+)", line))
+            self.announced += line
         raise AssertionError(f"spanhouse up ended: {self.log.read_text()}")
 
     def url(self, name: str, path: str = "") -> str:

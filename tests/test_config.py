@@ -42,9 +42,30 @@ def test_defaults() -> None:
     config = load(None, {})
     assert config == Config()
     assert config.data == Path("spanhouse-data")
-    addresses = (config.otlp_grpc, config.otlp_http, config.clickhouse_http, config.metrics)
-    assert [str(a) for a in addresses] == [f"127.0.0.1:{port}" for port in (4317, 4318, 8123, 9464)]
+    addresses = (
+        config.page.listen,
+        config.otlp_grpc,
+        config.otlp_http,
+        config.clickhouse_http,
+        config.metrics,
+    )
+    assert [str(a) for a in addresses] == [f"127.0.0.1:{port}" for port in (8080, 4317, 4318, 8123, 9464)]
+    assert config.page.grafana == "http://localhost:3000"
     assert config.service.pipelines.traces.processors == ["normalize", "price", "scrub", "guard"]
+
+
+def test_the_flag_of_the_page_leaves_its_other_settings(write: Any) -> None:
+    config = load(write("page: {grafana: 'https://grafana.example/'}"), {"page": "[::]:80"})
+    assert config.page.listen == Address("::", 80)
+    assert config.page.grafana == "https://grafana.example"
+    with pytest.raises(UserError, match="--page: expected host:port"):
+        load(None, {"page": "8080"})
+
+
+def test_where_this_machine_reaches_a_server() -> None:
+    listens = ("0.0.0.0:1", "[::]:2", "127.0.0.1:3", "box:4")
+    local = [str(Address.parse(text).local) for text in listens]
+    assert local == ["127.0.0.1:1", "[::1]:2", "127.0.0.1:3", "box:4"]
 
 
 def test_an_empty_file_is_the_defaults(write: Any) -> None:
@@ -129,11 +150,15 @@ WRONG = {
         "1: otlp-grpc: expected host:port, e.g. 127.0.0.1:4317 or [::1]:4317, not localhost"
     ),
     "metrics: ':9464'": "1: metrics: expected host:port",
+    "page: 127.0.0.1:8080": "1: page: expected keys with values",
+    "page:\n  listen: 8080": "2: page.listen: expected host:port",
+    "page:\n  grafana: localhost:3000": "2: page.grafana: expected an address such as http://localhost:3000",
+    "page:\n  grafna: x": '2: page.grafna: unknown key; did you mean "grafana"?',
     "metrics: 1.2.3.4:65536": "1: metrics: expected host:port",
     "metrics: '::1:9464'": "1: metrics: expected host:port",
     "\nmetrics: 9464": "2: metrics: expected host:port",
     "otlp-gprc: 1.2.3.4:1": '1: otlp-gprc: unknown key; did you mean "otlp-grpc"?',
-    "colour: red": "1: colour: unknown key; known are data, otlp-grpc,",
+    "colour: red": "1: colour: unknown key; known are data, page, otlp-grpc,",
     "data: a\ndata: b": "2: data: stands here twice, first in line 1",
     "otlp-grpc: a:1\notlp_grpc: a:1": "2: otlp_grpc: is given twice, with - and with _",
     "data: [1, 2": "1: is not YAML: expected ',' or ']'",
@@ -185,6 +210,19 @@ WRONG = {
     "service: {pipelines: {traces: {receivers: [kafak]}}}": '"kafak" is not defined; did you mean "kafka"?',
     "service: {pipelines: {traces: {receivers: []}}}": "receivers: expected at least one of: otlp",
     "service: {pipelines: {metrics: {}}}": "1: service.pipelines.metrics: unknown key",
+    "objectives:\n  - service: a\n    availability: 99.9": (
+        "3: objectives[0].availability: expected a number less than 1"
+    ),
+    "objectives: [{latency_ms: -1}]": "1: objectives[0].latency_ms: expected a number greater than 0",
+    "objectives:\n  - {service: a}\n  - {service: b, latency: 5}": (
+        '3: objectives[1].latency: unknown key; did you mean "latency_ms"?'
+    ),
+    "objectives:\n  - {service: a}\n  - {service: a}": '3: objectives[1]: "a" is listed twice',
+    "objectives: {service: a}": "1: objectives: expected a valid list",
+    "budgets:\n  - {tenant_id: a}": "2: budgets[0].usd_per_month: is missing",
+    "budgets: [{usd_per_month: inf}]": "1: budgets[0].usd_per_month: expected a finite number",
+    "budgets: [{usd_per_month: 5}, {usd_per_month: 6}]": '1: budgets[1]: "" is listed twice',
+    "budgets: [5]": "1: budgets[0]: expected keys with values",
     "a: &a [*a]": "1: a[0]: refers to itself",
     "? [a]\n: b": "1: : expected a name before the colon",
 }

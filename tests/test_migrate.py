@@ -9,12 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
 from spanhouse.cluster import Cluster
-from spanhouse.config import ClickHouseSettings
+from spanhouse.config import ClickHouseSettings, Config
 from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.migrate import access_statements, migrate, plain
+from spanhouse.objectives import set_statements
 from spanhouse.store import Store, migrations, schema_version, statements
 from tests.parts.clickhouse import ClickHouse
 
@@ -23,8 +25,11 @@ SECRETS = {
     "SPANHOUSE_READER_PASSWORD": "r-s3cret",
     "SPANHOUSE_TENANT_PASSWORD": "t-s3cret",
 }
-VIEWS = ("agent_metrics_1h", "agent_metrics_1m", "agent_metrics_1h_mv", "agent_metrics_1m_mv")
-TABLES = ("agent_metrics_1h_state", "agent_metrics_1m_state", "agent_events", "schema_versions")
+CREATED = {
+    found[2]: found[1]
+    for _, _, text in migrations()
+    for found in re.finditer(r"^CREATE ([A-Z ]+) IF NOT EXISTS (\w+)", text, re.MULTILINE)
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +41,14 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 @pytest.fixture
 def empty(clickhouse: ClickHouse) -> ClickHouse:
     """A server whose database has no tables."""
-    for name in (*VIEWS, *TABLES):
-        clickhouse.sql(f"DROP TABLE IF EXISTS {name} SYNC")
+    drop_all(clickhouse)
     return clickhouse
+
+
+def drop_all(clickhouse: ClickHouse) -> None:
+    # Views before what they read.
+    for name in sorted(CREATED, key=lambda name: CREATED[name] == "TABLE"):
+        clickhouse.sql(f"DROP TABLE IF EXISTS {name} SYNC")
 
 
 def run(clickhouse: ClickHouse, **options: object) -> str:
@@ -67,8 +77,7 @@ def test_a_server_gets_the_tables_of_the_embedded_store(clickhouse: ClickHouse) 
     if not made(clickhouse):
         run(clickhouse)
     embedded = {table["name"]: table["create_table_query"] for table in made(clickhouse)}
-    for name in (*VIEWS, *TABLES):
-        clickhouse.sql(f"DROP TABLE IF EXISTS {name} SYNC")
+    drop_all(clickhouse)
     assert f"are at version {schema_version()}" in run(clickhouse)
     assert {table["name"]: table["create_table_query"] for table in made(clickhouse)} == embedded
     assert versions(clickhouse) == KNOWN
@@ -95,20 +104,63 @@ def test_what_was_cut_off_is_finished(empty: ClickHouse) -> None:
     assert versions(empty) == KNOWN
 
 
+def test_what_was_cut_off_while_a_view_had_another_name_is_finished(empty: ClickHouse) -> None:
+    run(empty)
+    names = [table["name"] for table in made(empty)]
+    empty.sql("ALTER TABLE schema_versions DELETE WHERE version >= 4", mutations_sync="2")
+    empty.sql("RENAME TABLE agent_metrics_1m_mv TO agent_metrics_1m_mv_renamed")
+    run(empty)
+    assert [table["name"] for table in made(empty)] == names
+
+
 def test_several_at_once_do_no_harm(empty: ClickHouse) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: run(empty), range(4)))
-    assert {table["name"] for table in made(empty)} == {*VIEWS, *TABLES}
+    assert {table["name"] for table in made(empty)} == set(CREATED)
     assert set(versions(empty)) == set(KNOWN)
     empty.sql("INSERT INTO agent_events (ts) SELECT now()")
     assert empty.sql("SELECT toInt32(sum(calls)) AS calls FROM agent_metrics_1h") == [{"calls": 1}]
 
 
+def test_objectives_and_budgets_are_those_of_the_configuration(empty: ClickHouse) -> None:
+    def aims(text: str, dry_run: bool = False) -> tuple[list[dict[str, object]], list[dict[str, object]]]:
+        config = Config.model_validate(yaml.safe_load(text) or {})
+        run(empty, afterwards=set_statements(config), dry_run=dry_run)
+        return tuple(empty.sql(f"SELECT * FROM {view} ORDER BY 1") for view in ("objectives", "budgets"))  # type: ignore[return-value]
+
+    default = {"service": "", "availability": 0.99, "latency_ms": 10000, "latency_share": 0.95}
+    assert aims("") == ([default], [])
+    text = """
+        objectives: [{service: "it's", availability: 0.999}, {latency_ms: 0.5}]
+        budgets: [{usd_per_month: 1e3}, {tenant_id: acme, usd_per_month: 200}]
+    """
+    changed = (
+        [default | {"latency_ms": 0.5}, default | {"service": "it's", "availability": 0.999}],
+        [{"tenant_id": "", "usd_per_month": 1000}, {"tenant_id": "acme", "usd_per_month": 200}],
+    )
+    assert aims(text, dry_run=True) == ([default], [])
+    assert aims(text) == changed
+    count = "(SELECT count() FROM {}_state)"
+    lines = f"SELECT toInt32({count.format('objectives')} + {count.format('budgets')}) AS lines"
+    before = empty.sql(lines)
+    # The same again is not written again.
+    assert aims(text) == changed
+    assert empty.sql(lines) == before == [{"lines": 5}]
+    assert aims("objectives: []\nbudgets: [{tenant_id: acme, usd_per_month: 200}]") == ([], changed[1][1:])
+    assert aims("") == ([default], [])
+    # What runs without a configuration leaves them as they are.
+    run(empty)
+    assert empty.sql("SELECT count() AS n FROM objectives", output_format_json_quote_64bit_integers="0") == [
+        {"n": 1}
+    ]
+
+
 def test_a_dry_run_says_everything_and_does_nothing(empty: ClickHouse) -> None:
     said = run(empty, dry_run=True)
     assert made(empty) == []
-    for name in (*VIEWS, *TABLES):
+    for name in CREATED:
         assert re.search(rf"^CREATE [A-Z ]+ IF NOT EXISTS {name}\b", said, re.MULTILINE), name
+    assert re.search(r"^ALTER TABLE agent_metrics_1m_mv MODIFY QUERY\b", said, re.MULTILINE)
     run(empty)
     assert "CREATE" not in run(empty, dry_run=True)
 
@@ -215,25 +267,27 @@ def test_the_writer_reads_no_content_and_the_reader_writes_nothing(engine: Store
     assert listed
     readable = {name.strip() for name in listed[1].split(",")}
     assert readable <= columns
+    # The ids of sessions are read, as the hashes of users are: the rollups count how many there are.
     content = {
-        "name",
-        "attrs",
-        "resource",
-        "scope_attrs",
-        "events.attrs",
-        "events.name",
-        "error_message",
-        "session_id",
-    }
+        "name", "attrs", "resource", "scope_attrs", "events.attrs", "events.name", "links.attrs",
+        "error_message", "status_message", "trace_state",
+    }  # fmt: skip
+    assert content < columns
     assert not readable & content
+    # What the mending statements read of the rows is what the view of the rollup reads.
+    (view,) = engine.rows("SELECT as_select FROM system.tables WHERE name = 'agent_metrics_1m_mv'")
+    assert {name for name in columns if re.search(rf"\b{re.escape(name)}\b", view)} <= readable
     for role in ("read", "tenant"):
         assert of[role]
-        assert all(re.fullmatch(r"GRANT SELECT ON \w+ TO \w+", grant) for grant in of[role])
+        about_parts = [grant for grant in of[role] if " ON system.parts" in grant]
+        assert len(about_parts) == (role == "read")
+        rest = [grant for grant in of[role] if grant not in about_parts]
+        assert all(re.fullmatch(r"GRANT SELECT ON \w+ TO \w+", grant) for grant in rest)
 
 
 def test_a_tenant_sees_its_rows_only() -> None:
     policies = [text for text, _ in ACCESS if "ROW POLICY" in text]
-    with_rows = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state")
+    with_rows = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "budgets_state")
     for table in with_rows:
         about = [policy for policy in policies if f" ON {table} " in policy]
         assert [policy.partition("USING ")[2] for policy in about] == [
@@ -245,7 +299,9 @@ def test_a_tenant_sees_its_rows_only() -> None:
     granted = {
         text.split()[3] for text, _ in ACCESS if re.match(r"GRANT SELECT ON \w+ TO spanhouse_tenant", text)
     }
-    assert granted == {*with_rows, "agent_metrics_1m", "agent_metrics_1h"}
+    # Objectives are of services.
+    views = {"agent_metrics_1m", "agent_metrics_1h", "budgets", "objectives", "objectives_state"}
+    assert granted == {*with_rows, *views, "otel_traces", "otel_traces_trace_id_ts"}
 
 
 def test_names_follow_the_database() -> None:
@@ -284,8 +340,9 @@ def test_a_cluster_has_replicated_tables_and_distributed_ones_over_them() -> Non
             ]
             assert of_either[0] == of_either[1]
             assert of_either[0]
-    (note,) = [one for one in text if "TABLE IF NOT EXISTS spanhouse.schema_versions" in one]
-    assert "ReplicatedMergeTree('/clickhouse/tables/spanhouse/schema_versions', '{shard}-{replica}')" in note
+    for table in ("schema_versions", "objectives_state", "budgets_state"):
+        (note,) = [one for one in text if f"TABLE IF NOT EXISTS spanhouse.{table} " in one]
+        assert f"ReplicatedMergeTree('/clickhouse/tables/spanhouse/{table}', '{{shard}}-{{replica}}')" in note
     for view, target, source in (
         ("1m", "1m_state", "agent_events"),
         ("1h", "1h_state", "agent_metrics_1m_state"),
@@ -293,8 +350,37 @@ def test_a_cluster_has_replicated_tables_and_distributed_ones_over_them() -> Non
         (made,) = [one for one in text if f"VIEW IF NOT EXISTS spanhouse.agent_metrics_{view}_mv " in one]
         assert f"TO spanhouse.agent_metrics_{target}_local AS" in made
         assert re.findall(r"FROM (\S+)", made) == [f"spanhouse.{source}_local"]
-        (shown,) = [one for one in text if f"VIEW IF NOT EXISTS spanhouse.agent_metrics_{view} " in one]
-        assert re.findall(r"FROM (\S+)", shown) == [f"spanhouse.agent_metrics_{target}"]
+        (modified,) = [one for one in text if f"ALTER TABLE spanhouse.agent_metrics_{view}_mv " in one]
+        assert " MODIFY QUERY\n" in modified
+        assert re.findall(r"FROM (\S+)", modified) == [f"spanhouse.{source}_local"]
+        for create in ("CREATE VIEW IF NOT EXISTS", "CREATE OR REPLACE VIEW"):
+            (shown,) = [one for one in text if one.startswith(f"{create} spanhouse.agent_metrics_{view} ")]
+            assert re.findall(r"FROM (\S+)", shown) == [f"spanhouse.agent_metrics_{target}"]
+    for view in ("otel_traces", "otel_traces_trace_id_ts"):
+        (shown,) = [one for one in text if f"VIEW IF NOT EXISTS spanhouse.{view} " in one]
+        assert re.findall(r"FROM ([\w.]+)", shown) == ["spanhouse.agent_events"]
+    assert not any("RENAME" in one for one in text)
+    for view in ("objectives", "budgets"):
+        (shown,) = [one for one in text if f"VIEW IF NOT EXISTS spanhouse.{view} " in one]
+        assert re.findall(r"FROM ([\w.]+)", shown) == [f"spanhouse.{view}_state"]
+
+
+def test_new_columns_of_a_cluster_are_those_of_both_tables() -> None:
+    added = [one for one in on_cluster() if "ADD COLUMN" in one]
+    commands = {}
+    for one in added:
+        name, _, rest = one.removeprefix("ALTER TABLE spanhouse.").partition(" ON CLUSTER 'main' ")
+        commands[name] = rest
+    tables = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state")
+    assert set(commands) == {f"{table}{of}" for table in tables for of in ("", "_local")}
+    for table in tables:
+        columns, _, order = commands[f"{table}_local"].partition(",\n    MODIFY ORDER BY")
+        assert commands[table] == columns
+        assert bool(order) == (table != "agent_events")
+    # The local table first: what is asked of the other one is asked of it.
+    assert [list(commands).index(f"{table}_local") < list(commands).index(table) for table in tables] == [
+        True
+    ] * 3
 
 
 @pytest.mark.parametrize(
@@ -302,6 +388,13 @@ def test_a_cluster_has_replicated_tables_and_distributed_ones_over_them() -> Non
     [
         "DROP TABLE agent_events",
         "ALTER TABLE agent_events ADD COLUMN x UInt8",
+        "ALTER TABLE agent_events ADD COLUMN IF NOT EXISTS x UInt8, DROP COLUMN y",
+        "ALTER TABLE agent_events ADD COLUMN IF NOT EXISTS x UInt8, MODIFY TTL ts",
+        "ALTER TABLE unknown ADD COLUMN IF NOT EXISTS x UInt8",
+        "ALTER TABLE v MODIFY QUERY SELECT 1 FROM agent_events AS e JOIN schema_versions AS s ON 1",
+        "ALTER TABLE v MODIFY QUERY SELECT 1 FROM unknown AS e",
+        "RENAME TABLE IF EXISTS agent_events TO other",
+        "RENAME TABLE IF EXISTS a_mv TO b_mv_renamed",
         "ALTER TABLE agent_events MODIFY SETTING ttl_only_drop_parts = 0",
         "ALTER TABLE agent_events ADD INDEX IF NOT EXISTS i x TYPE minmax GRANULARITY 1, ADD COLUMN y UInt8",
         "CREATE TABLE agent_events (a UInt8) ENGINE = MergeTree\nORDER BY a",

@@ -53,9 +53,10 @@ def test_the_wheel_has_code_and_data(wheel: Path) -> None:
         if path.is_file():
             inside = name if name.startswith("spanhouse/") else f"spanhouse/{name}"
             assert inside in names, name
+    assert "spanhouse/page/static/index.html" in names
 
 
-def test_an_installed_wheel_opens_a_store(wheel: Path, tmp_path: Path) -> None:
+def test_an_installed_wheel_opens_a_store_and_has_dashboards(wheel: Path, tmp_path: Path) -> None:
     command = [
         sys.executable,
         "-m",
@@ -73,10 +74,16 @@ def test_an_installed_wheel_opens_a_store(wheel: Path, tmp_path: Path) -> None:
         "from spanhouse.store import Store; from spanhouse.processors.normalize import Normalize\n"
         "Normalize()\n"
         "with Store(Path(sys.argv[1]) / 'data') as store: print(*store.rows('SHOW TABLES'))\n"
+        "from spanhouse.page.panels import described, panel_statement\n"
+        "for one in described():\n"
+        "    for panel in (panel for row in one['rows'] for panel in row['panels']):\n"
+        "        if panel['available'] and panel['kind'] != 'text':\n"
+        "            panel_statement(one['name'], panel['id'], {})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
         cwd=tmp_path, capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
     )  # fmt: skip
-    assert "agent_events" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "agent_events" in done.stdout

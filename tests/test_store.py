@@ -7,13 +7,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from spanhouse import rollups
+from spanhouse.config import Config
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
+from spanhouse.objectives import set_statements
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processors.normalize import Normalize
 from spanhouse.rows import finish
@@ -156,6 +159,74 @@ def test_rollups_count_what_the_rows_hold_and_are_repaired_where_they_do_not(tmp
     assert done.returncode == 0, done.stderr
 
 
+BY_ENTRY = (
+    "SELECT entry, sum(calls), uniqMerge(users), uniqMerge(sessions) FROM {} GROUP BY entry ORDER BY entry"
+)
+# Of ten spans one is a root, one is a server's and one has a parent elsewhere.
+ENTRIES = """
+INSERT INTO agent_events (ts, parent_span_id, span_kind, flags, user_id_hash, session_id, latency_ms)
+SELECT now64(9) - INTERVAL number SECOND, if(number % 10 = 0, '', 'p'),
+    if(number % 10 = 1, 'server', 'internal'), if(number % 10 = 2, 769, if(number % 10 = 3, 257, 1)),
+    toString(number % 7), toString(number % 5), number % 100
+FROM numbers(9000)
+"""
+
+
+def test_rollups_made_anew_have_the_entries_and_sessions_of_the_rows(tmp_path: Path) -> None:
+    done = in_child(
+        f"from spanhouse.rollups import repair\n"
+        f"tables = ['agent_metrics_1m_state', 'agent_metrics_1h_state']\n"
+        f"with Store(path) as store:\n"
+        f"    def found(): return [store.rows('{BY_ENTRY}'.format(table)) for table in tables]\n"
+        f"    store.rows('''{ENTRIES}''')\n"
+        f"    before = found()\n"
+        f"    assert before[0] == before[1]\n"
+        f"    counts = [row.split() for row in before[0]]\n"
+        f"    assert counts == [['0', '6300', '7', '5'], ['1', '2700', '7', '3']], counts\n"
+        f"    for table in tables: store.rows('TRUNCATE TABLE ' + table)\n"
+        f"    assert repair(store) > 0\n"
+        f"    assert found() == before, found()\n",
+        str(tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_store_of_an_older_version_keeps_its_rollups_and_counts_on(tmp_path: Path) -> None:
+    old = (
+        "import spanhouse.store as module\n"
+        "every = list(module.migrations())\n"
+        "module.migrations = lambda: iter(every[:4])\n"
+    )
+    totals = f"{TOTALS} FROM agent_metrics_1m"
+    made = in_child(
+        f"{old}with Store(path) as store:\n"
+        f"    print(*store.rows('SELECT max(version) FROM schema_versions'))\n"
+        f"    store.rows('''{INSERT}''')\n"
+        f"    print(*store.rows('{totals}'))\n",
+        str(tmp_path),
+    )
+    assert made.returncode == 0, made.stderr
+    version, before = made.stdout.splitlines()
+    assert version == "3"
+    upgraded = in_child(
+        f"from spanhouse.rollups import repair\n"
+        f"with Store(path) as store:\n"
+        f"    print(*store.rows('{totals}'))\n"
+        f"    (row,) = store.rows('SELECT sum(calls), sum(entry), max(sessions) FROM agent_metrics_1h')\n"
+        f"    assert row == '9000\\t0\\t0', row\n"
+        f"    assert store.rows('SELECT sum(entry) FROM agent_events') == ['9000']\n"
+        f"    store.rows('''{ENTRIES}''')\n"
+        f"    for table in ('agent_metrics_1m', 'agent_metrics_1h'):\n"
+        f"        select = 'SELECT sum(calls), sumIf(calls, entry), max(sessions) FROM '\n"
+        f"        (row,) = store.rows(select + table)\n"
+        f"        assert row == '18000\\t2700\\t5', row\n"
+        f"    assert repair(store) == 0\n",
+        str(tmp_path),
+    )
+    assert upgraded.returncode == 0, upgraded.stderr
+    assert upgraded.stdout.splitlines() == [before]
+
+
 def refuse_inserts(store: Store, table: str, *, refuse: bool) -> None:
     """What the engine does when the disk is full, or stop doing it."""
     room = 10**18 if refuse else 0
@@ -235,6 +306,18 @@ def test_percentiles_merge_over_minutes(store: Store) -> None:
         "SELECT quantilesTDigestMerge(0.5, 0.95, 0.99)(latency)[2] FROM agent_metrics_1m_state"
     )
     assert float(merged) == pytest.approx(float(exact), rel=0.01)
+
+
+def test_objectives_and_budgets_are_their_newest_lines(store: Store) -> None:
+    def set_to(**sections: list[dict[str, Any]]) -> list[list[str]]:
+        for statement in set_statements(Config.model_validate(sections)):
+            store.rows(statement)
+        return [store.rows(f"SELECT * FROM {view} ORDER BY 1") for view in ("objectives", "budgets")]
+
+    assert set_to() == [["\t0.99\t10000\t0.95"], []]
+    changed = set_to(objectives=[{"service": "a"}], budgets=[{"usd_per_month": 7}])
+    assert changed == [["a\t0.99\t10000\t0.95"], ["\t7"]]
+    assert set_to() == [["\t0.99\t10000\t0.95"], []]
 
 
 def test_every_client_can_read_the_types_of_what_people_query(store: Store) -> None:

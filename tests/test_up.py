@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from spanhouse.running import was_unclean
-from tests.harness import Instance, eventually, request
+from tests.harness import PORTS, Instance, eventually, request
 
 ROLLUP = (
     "SELECT sum(calls) AS calls, sum(tokens_total) AS tokens, sum(cost_usd) AS cost FROM agent_metrics_1m"
@@ -110,7 +110,7 @@ def test_a_second_signal_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_a_signal_before_ready_ends_it_cleanly(tmp_path: Path) -> None:
-    ports = [f"--{name}=127.0.0.1:0" for name in ("otlp-grpc", "otlp-http", "clickhouse-http", "metrics")]
+    ports = [f"--{name}=127.0.0.1:0" for name in PORTS]
     command = [sys.executable, "-m", "spanhouse", "up", "--data", str(tmp_path / "data"), *ports]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
@@ -165,13 +165,12 @@ def test_a_second_instance_says_who_holds_the_store(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_names_the_port_and_the_flag(tmp_path: Path) -> None:
-    flags = ["otlp-grpc", "otlp-http", "clickhouse-http", "metrics"]
-    for flag in flags:
+    for flag in PORTS:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             taken.listen()
             address = f"127.0.0.1:{taken.getsockname()[1]}"
-            others = [f"--{other}=127.0.0.1:0" for other in flags if other != flag]
+            others = [f"--{other}=127.0.0.1:0" for other in PORTS if other != flag]
             command = [sys.executable, "-m", "spanhouse", "up", f"--data={tmp_path}", *others]
             done = subprocess.run(
                 [*command, f"--{flag}={address}"],
@@ -230,3 +229,22 @@ def test_a_request_that_is_sent_again_counts_once_also_after_a_crash(tmp_path: P
     with Instance(tmp_path / "data") as instance:
         assert instance.post(body)[0] == 200
         assert instance.sql(ROWS)[0]["calls"] == instance.sql(ROLLUP)[0]["calls"] == 5
+
+
+def test_objectives_and_budgets_of_the_file_are_those_of_the_store(tmp_path: Path) -> None:
+    config = tmp_path / "spanhouse.yaml"
+    select = (
+        "SELECT service, availability FROM objectives UNION ALL SELECT tenant_id, usd_per_month FROM budgets"
+    )
+    for text, expected in (
+        ("", [("", 0.99)]),
+        (
+            "objectives: [{service: a, availability: 0.5}]\nbudgets: [{usd_per_month: 7}]",
+            [("", 7), ("a", 0.5)],
+        ),
+        ("", [("", 0.99)]),
+    ):
+        config.write_text(text)
+        with Instance(tmp_path / "data", config=config) as instance:
+            assert sorted(tuple(row.values()) for row in instance.sql(select)) == expected
+            assert instance.stop() == 0

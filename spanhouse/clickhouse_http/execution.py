@@ -234,6 +234,9 @@ class Execution:
     def _statement(self, session: Any, statement: Statement) -> None:
         chosen = statement.format or self._server.policy.format(self._request.format)
         settings = {**self._client_settings(write=not statement.reads), **statement.settings}
+        if statement.reads:
+            # A comparison gives LowCardinality(UInt8), which the header of an empty result could not have.
+            settings.setdefault("allow_suspicious_low_cardinality_types", "1")
         limits = {name: str(value) for name, value in self._server.limits.items()}
         self._set(session, {**limits, **settings}, readonly=_readonly(statement))
         if self._pipe.cancelled:

@@ -3,14 +3,17 @@
 CREATE ROLE IF NOT EXISTS spanhouse_write;
 
 -- The translator inserts. It reads where a row came from, to prove that it is there, and what rollups are made
--- of, to mend them; no content: no attributes, events, names or messages.
+-- of, to mend them: besides dimensions and numbers the ids of sessions and the hashes of users, which are counted.
+-- No content: no attributes, events, names or messages.
 GRANT INSERT ON agent_events TO spanhouse_write;
 GRANT SELECT
 (
     ts, trace_id, span_id, topic, partition, offset, ingested_at,
     tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name, prompt_name,
     prompt_version, experiment, variant, status, latency_ms, ttft_ms, tokens_prompt, tokens_completion,
-    tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_usd, cost_source, user_id_hash
+    tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_usd, cost_source, user_id_hash, session_id,
+    -- An alias is asked for by its name or by what it is made of.
+    entry, parent_span_id, span_kind, flags
 ) ON agent_events TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1m_state TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1h_state TO spanhouse_write;
@@ -33,7 +36,16 @@ GRANT SELECT ON agent_metrics_1m TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1h TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1m_state TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1h_state TO spanhouse_read;
+GRANT SELECT ON objectives TO spanhouse_read;
+GRANT SELECT ON objectives_state TO spanhouse_read;
+GRANT SELECT ON budgets TO spanhouse_read;
+GRANT SELECT ON budgets_state TO spanhouse_read;
+GRANT SELECT ON otel_traces TO spanhouse_read;
+GRANT SELECT ON otel_traces_trace_id_ts TO spanhouse_read;
 GRANT SELECT ON schema_versions TO spanhouse_read;
+-- How large its tables are; ClickHouse shows only those of tables that one may read.
+GRANT SELECT (database, table, partition, active, rows, bytes_on_disk, modification_time) ON system.parts
+    TO spanhouse_read;
 
 -- Reads the rows of one tenant; which one, a policy for each user says (tenant.sql). Without one it reads none.
 CREATE ROLE IF NOT EXISTS spanhouse_tenant SETTINGS PROFILE 'spanhouse_read';
@@ -42,12 +54,20 @@ GRANT SELECT ON agent_metrics_1m TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1h TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1m_state TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1h_state TO spanhouse_tenant;
+GRANT SELECT ON objectives TO spanhouse_tenant;
+GRANT SELECT ON objectives_state TO spanhouse_tenant;
+GRANT SELECT ON budgets TO spanhouse_tenant;
+GRANT SELECT ON budgets_state TO spanhouse_tenant;
+GRANT SELECT ON otel_traces TO spanhouse_tenant;
+GRANT SELECT ON otel_traces_trace_id_ts TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_events USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1m_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1h_state USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON budgets_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_events USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1m_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1h_state USING 0 TO spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON budgets_state USING 0 TO spanhouse_tenant;
 
 -- For each user by itself.
 CREATE QUOTA IF NOT EXISTS spanhouse_read KEYED BY user_name

@@ -120,6 +120,11 @@ def test_arrow_and_parquet_are_whole_files(read: Door) -> None:
     assert arrow.num_rows == parquet.num_rows == file.num_rows == 200_000
 
 
+def test_an_empty_result_of_a_type_that_tables_should_not_have(read: Door) -> None:
+    query = "SELECT l = 'a' AS x FROM t WHERE n > 9999 FORMAT CSVWithNamesAndTypes"
+    assert read.text(query) == '"x"\n"LowCardinality(UInt8)"\n'
+
+
 @pytest.mark.parametrize(
     ("form", "expected"),
     [

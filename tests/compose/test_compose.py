@@ -311,6 +311,23 @@ def test_grafana_knows_its_data_sources(services: dict[str, dict[str, Any]]) -> 
     assert sources["prometheus"]["url"] == "http://prometheus:9090"
 
 
+def test_grafana_knows_where_alerts_go(
+    check: Path, services: dict[str, dict[str, Any]], environment: Path, tmp_path: Path
+) -> None:
+    """It does not start where an address is empty, so each has one that leads nowhere."""
+    folder = mounted(services, "grafana", "/etc/grafana/provisioning")
+    asked = set(re.findall(r"\$(\w+)", (folder / "alerting/contact_points.yaml").read_text()))
+    assert asked == {"SPANHOUSE_SLACK_URL", "SPANHOUSE_WEBHOOK_URL"}
+    assert {services["grafana"]["environment"][name].rpartition("/")[0] for name in asked} == {
+        "http://127.0.0.1:9"
+    }
+    own = "SPANHOUSE_SLACK_URL=https://hooks.slack.com/services/T0/B0/x\nSPANHOUSE_WEBHOOK_URL=\n"
+    (tmp_path / "env").write_text(environment.read_text() + own)
+    given = json.loads(load(check, tmp_path / "env").stdout)["services"]["grafana"]["environment"]
+    assert given["SPANHOUSE_SLACK_URL"] == "https://hooks.slack.com/services/T0/B0/x"
+    assert given["SPANHOUSE_WEBHOOK_URL"] == services["grafana"]["environment"]["SPANHOUSE_WEBHOOK_URL"]
+
+
 def test_topics_are_those_of_the_configuration(services: dict[str, dict[str, Any]]) -> None:
     """The script is run with Kafka's commands replaced by one that prints what it was asked for."""
     (script,) = services["kafka-topics"]["command"]

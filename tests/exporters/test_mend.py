@@ -23,8 +23,23 @@ RIGHT = [(50, 350)] * 3
 
 @pytest.fixture
 def filled(server: ClickHouseServer) -> ClickHouseServer:
-    server.insert(rows(50, start=LONG_AGO.replace(minute=10), step=dt.timedelta(seconds=10)), token="a")
+    table = rows(50, start=LONG_AGO.replace(minute=10), step=dt.timedelta(seconds=10))
+    # Some are entries, and all belong to one of three sessions.
+    parents = pa.array(["" if number % 3 else "0000000000000001" for number in range(50)])
+    table = table.set_column(table.column_names.index("parent_span_id"), "parent_span_id", parents)
+    sessions = pa.array([f"s{number % 3}" for number in range(50)])
+    table = table.set_column(table.column_names.index("session_id"), "session_id", sessions)
+    server.insert(table, token="a")
     return server
+
+
+def test_entries_and_sessions_are_counted(filled: ClickHouseServer, clickhouse: ClickHouse) -> None:
+    for rollup in ("agent_metrics_1m", "agent_metrics_1h"):
+        (row,) = clickhouse.sql(
+            f"SELECT toInt32(sumIf(calls, entry)) AS e, toInt32(uniqMerge(sessions)) AS s, "
+            f"toInt32(sum(calls)) AS c FROM {rollup}_state"
+        )
+        assert row == {"e": 33, "s": 3, "c": 50}
 
 
 def costs(clickhouse: ClickHouse) -> list[float]:
@@ -36,8 +51,8 @@ def costs(clickhouse: ClickHouse) -> list[float]:
 def detailed(clickhouse: ClickHouse) -> list[dict[str, object]]:
     by_hour = [
         f"SELECT '{table}' AS of, service, model, sum(calls) AS c, sum(tokens_total) AS t, "
-        f"round(sum(cost_usd), 6) AS d, max(users) AS u, round(avg(p95), 3) AS p "
-        f"FROM {table} GROUP BY service, model"
+        f"round(sum(cost_usd), 6) AS d, max(users) AS u, round(avg(p95), 3) AS p, entry, max(sessions) AS s "
+        f"FROM {table} GROUP BY service, model, entry"
         for table in ("agent_metrics_1m", "agent_metrics_1h")
     ]
     return [row for query in by_hour for row in clickhouse.sql(query)]

@@ -16,6 +16,8 @@ PARTS: Final = {
     "collector": "tests.parts.collector",
     "promtool": "tests.parts.promtool",
     "compose": "tests.compose.parts",
+    "chromium": "tests.parts.chromium",
+    "axe": "tests.parts.axe",
 }
 
 

@@ -1,0 +1,308 @@
+"""What a dashboard is made of, and the statements of its panels.
+
+Statements are written for Grafana's ClickHouse data source: its macros (`$__fromTime`, `$__toTime`,
+`$__interval_s`, `$__timeFilter(column)`, `$__conditionalAll(condition, $variable)`) are in them when they are
+loaded. Some names in `sql/panels/` stand for text that many panels share:
+
+- `${filters}`: the condition of the dashboard's filters, on columns of the table that is read;
+- `${traces}`: the condition that a span of the row's trace passes the filters, on `trace_id`. Filters choose
+  spans: a trace's first span has a route and no model, a model call has a model and no route;
+- `${rollup}`: the rollup's rows within the time range, to the minute, and filters as a table, with their
+  start in `time`. Beyond two days whole hours are read from the hours;
+- `${rollup_week_before}`: the same one week earlier, with `time` moved to now;
+- `${both_weeks}`: the rows of these two, which have 0 and 1 in `before`;
+- `${bucket}`: `time` cut to the width of a point of the chart;
+- `${seconds}`: how many seconds of the time range lie in the bucket that starts at `time`, for rates;
+- `${label:column}`: the column, and `(none)` where it is empty;
+- `${table:name}`: the statement `name.sql` of the same folder, as a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Annotated, Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from spanhouse.store import SQL, statements
+
+# The filters of every dashboard: variable -> column.
+VARIABLES: Final = {
+    "tenant": "tenant_id",
+    "service": "service",
+    "env": "env",
+    "agent": "agent",
+    "provider": "provider",
+    "model": "model",
+    "route": "route",
+}
+# How an empty value is called among a variable's values: Grafana can select no empty one.
+NONE: Final = "(none)"
+
+# In the order in which they are shown.
+NAMES: Final = ("overview", "cost", "latency", "traces", "slo", "prompts", "users", "pipeline")
+
+Kind = Literal["stat", "timeseries", "bars", "table", "gauge", "trace", "text"]
+# usd and percent (of 1) as numbers, seconds and ms as durations, count and tokens as short numbers.
+Unit = Literal["", "count", "usd", "ms", "seconds", "percent", "tokens", "bytes", "rate", "time"]
+
+_SHORT: Final = "$__toTime - $__fromTime <= 172800"
+_LONG: Final = "$__toTime - $__fromTime > 172800"
+# Between these lie whole hours.
+_FIRST_HOUR: Final = "toStartOfHour($__fromTime + 3599, 'UTC')"
+_LAST_HOUR: Final = "toStartOfHour($__toTime, 'UTC')"
+_WEEK_S: Final = 604_800
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(_Strict):
+    """How a column of a result is shown.
+
+    Attributes:
+        unit: of its numbers; the panel's where it is empty.
+        title: its heading; the column's name where it is empty.
+        link: `trace` and `session`: the value is such an id; a filter's name: the value filters by it;
+            `dimension`: likewise by the filter that the row's column `dimension` names; `search`: leads to
+            the traces in which the value occurs.
+        color: `good` is green, `bad` red, `muted` grey (the week before, a forecast).
+        bar: whether a table draws a bar in its cells.
+    """
+
+    unit: Unit = ""
+    title: str = ""
+    link: Literal[
+        "",
+        "trace",
+        "session",
+        "search",
+        "dimension",
+        "tenant",
+        "service",
+        "env",
+        "agent",
+        "provider",
+        "model",
+        "route",
+    ] = ""
+    color: Literal["", "good", "bad", "muted"] = ""
+    bar: bool = False
+
+
+class Threshold(_Strict):
+    """From which value on a number is coloured how."""
+
+    value: float
+    color: Literal["good", "warn", "bad"]
+
+
+class Panel(_Strict):
+    """One panel.
+
+    Attributes:
+        id: unique in its dashboard; names the statement `sql/panels/<dashboard>/<id>.sql`.
+        kind: what it is shown as, and with that the shape of its result: `timeseries` has a column `time`,
+            at most one column of names, and numbers, ordered by time; `bars` has a column of names and one
+            of numbers; `stat` and `gauge` have one row of numbers; `table` has any columns; `trace` has those
+            of Grafana's trace view; `text` has no statement, but `text`.
+        title: its heading.
+        description: one sentence for those who do not know the number.
+        unit: of its numbers.
+        width, height: in Grafana's grid of 24 columns.
+        draw: how a `timeseries` is drawn.
+        stack: whether series are stacked.
+        columns: how columns of the result are shown, by name.
+        thresholds: colours of numbers, ascending.
+        prometheus: PromQL by legend, for what only Prometheus knows; such a panel has no statement and is not
+            on the page.
+        text: Markdown of a `text` panel.
+        max: where a gauge ends.
+    """
+
+    id: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    kind: Kind
+    title: str
+    description: str = ""
+    unit: Unit = ""
+    width: Annotated[int, Field(ge=2, le=24)] = 12
+    height: Annotated[int, Field(ge=2, le=24)] = 8
+    draw: Literal["line", "bars"] = "line"
+    stack: bool = False
+    columns: Mapping[str, Column] = {}
+    thresholds: tuple[Threshold, ...] = ()
+    prometheus: Mapping[str, str] = {}
+    text: str = ""
+    max: float | None = None
+
+    @property
+    def has_statement(self) -> bool:
+        """Whether ClickHouse is asked."""
+        return self.kind != "text" and not self.prometheus
+
+
+class Variable(_Strict):
+    """A variable that only one dashboard has, besides the filters.
+
+    Attributes:
+        name: as it stands in statements: `${name}`.
+        label: what a user sees.
+        default: its value at first.
+        values: what can be chosen; none for free text (`kind` text).
+        query: statement `sql/panels/<dashboard>/<query>.sql` that gives the values.
+        kind: `choice` is one of the values; `text` is typed.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    label: str
+    default: str = ""
+    values: tuple[str, ...] = ()
+    query: str = ""
+    kind: Literal["choice", "text"] = "choice"
+
+
+class Row(_Strict):
+    """Panels under a heading."""
+
+    title: str = ""
+    panels: tuple[Panel, ...]
+
+
+class Dashboard(_Strict):
+    """A dashboard; `name` is its file's."""
+
+    name: str
+    title: str
+    description: str
+    range: str = "now-6h"
+    filters: bool = True
+    variables: tuple[Variable, ...] = ()
+    rows: tuple[Row, ...]
+
+    @model_validator(mode="after")
+    def _unique(self) -> Dashboard:
+        ids = [panel.id for panel in self.panels]
+        if repeated := {one for one in ids if ids.count(one) > 1}:
+            raise ValueError(f"dashboard {self.name}: panels {sorted(repeated)} are there more than once")
+        return self
+
+    @property
+    def panels(self) -> list[Panel]:
+        """All panels, in order."""
+        return [panel for row in self.rows for panel in row.panels]
+
+    def panel(self, id: str) -> Panel:
+        """The panel `id`; raises KeyError where there is none."""
+        for panel in self.panels:
+            if panel.id == id:
+                return panel
+        raise KeyError(id)
+
+    def statement(self, query: str) -> str:
+        """The statement `sql/panels/<name>/<query>.sql`, with Grafana's macros in it."""
+        return _statement(self.name, query)
+
+
+@cache
+def dashboards() -> dict[str, Dashboard]:
+    """All dashboards by name, in the order in which they are shown."""
+    return {name: _load(name) for name in NAMES}
+
+
+def _load(name: str) -> Dashboard:
+    text = (resources.files("spanhouse") / "dashboards" / f"{name}.yaml").read_text()
+    # The first browser waits for it; the loader in C, where there is one, takes a sixth of the time.
+    data: dict[str, Any] = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return Dashboard(name=name, **data)
+
+
+@cache
+def _statement(dashboard: str, query: str) -> str:
+    (text,) = statements((SQL / "panels" / dashboard / f"{query}.sql").read_text())
+    text = re.sub(r"\$\{table:(\w+)\}", lambda found: f"({_statement(dashboard, found[1])})", text)
+    return _shared(text)
+
+
+def values_statement(variable: str) -> str:
+    """The statement that gives the values of one of VARIABLES."""
+    (text,) = statements((SQL / "panels" / "values.sql").read_text())
+    return text.replace("${column}", VARIABLES[variable]).replace("${none}", f"'{NONE}'")
+
+
+def _shared(text: str) -> str:
+    """With the text that the names `${…}` of this module stand for."""
+    texts = {
+        "filters": filters(),
+        "traces": _traces(),
+        "rollup": _rollup(),
+        "rollup_week_before": _rollup(_WEEK_S),
+        "both_weeks": f"(SELECT *, 0 AS before FROM {_rollup()} "
+        f"UNION ALL SELECT *, 1 AS before FROM {_rollup(_WEEK_S)})",
+        "bucket": _bucket(),
+        "seconds": _seconds(),
+    }
+    text = re.sub(r"\$\{label:(\w+)\}", rf"if(\1 = '', '{NONE}', \1)", text)
+    return re.sub(r"\$\{(\w+)\}", lambda found: texts.get(found[1], found[0]), text)
+
+
+def filters() -> str:
+    """The condition of the filters. An array of constants in IN still uses the sorting key."""
+    conditions = (
+        f"$__conditionalAll({column} IN "
+        f"(arrayMap(v -> if(v = '{NONE}', '', v), [${{{name}:singlequote}}])), ${name})"
+        for name, column in VARIABLES.items()
+    )
+    return "(" + " AND ".join(conditions) + ")"
+
+
+def _traces() -> str:
+    # With all filters at "All" this is `1=1 OR …`, and the subquery does not run.
+    everything = " AND ".join(f"$__conditionalAll(1=0, ${name})" for name in VARIABLES)
+    return (
+        f"(({everything}) OR cityHash64(trace_id) IN "
+        f"(SELECT cityHash64(trace_id) FROM agent_events WHERE $__timeFilter(ts) AND {filters()}))"
+    )
+
+
+def _rollup(before_s: int = 0) -> str:
+    back = f" - {before_s}" if before_s else ""
+    first, last = _FIRST_HOUR + back, _LAST_HOUR + back
+    minutes = (
+        f"minute >= toStartOfMinute($__fromTime){back} AND minute <= $__toTime{back} "
+        f"AND ({_SHORT} OR minute < {first} OR minute >= {last})"
+    )
+    hours = f"{_LONG} AND hour >= {first} AND hour < {last}"
+    parts = []
+    for table, column, which in (
+        ("agent_metrics_1m_state", "minute", minutes),
+        ("agent_metrics_1h_state", "hour", hours),
+    ):
+        moved = f"{column} + {before_s}" if before_s else column
+        parts.append(
+            f"SELECT {moved} AS time, * EXCEPT ({column}) FROM {table} WHERE {which} AND {filters()}"
+        )
+    return "(" + " UNION ALL ".join(parts) + ")"
+
+
+def _width() -> str:
+    """A point is whole minutes wide, or whole hours where hours are read."""
+    minutes = "60 * greatest(1, intDiv($__interval_s + 59, 60))"
+    hours = "3600 * greatest(1, intDiv($__interval_s + 3599, 3600))"
+    return f"if({_SHORT}, {minutes}, {hours})"
+
+
+def _bucket() -> str:
+    return f"toStartOfInterval(time, toIntervalSecond({_width()}))"
+
+
+def _seconds() -> str:
+    # Rollups end with a whole minute, so the range does.
+    first = "toUnixTimestamp(toStartOfMinute($__fromTime))"
+    last = "toUnixTimestamp(toStartOfMinute($__toTime)) + 60"
+    start = "toUnixTimestamp(time)"
+    return f"(least({start} + {_width()}, {last}) - greatest({start}, {first}))"

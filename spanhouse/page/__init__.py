@@ -1,0 +1,1 @@
+"""The page of `spanhouse up`: dashboards, traces and a SQL box in a browser."""

@@ -1,0 +1,3 @@
+SELECT sum(errors) / nullIf(sum(calls), 0) AS error_rate
+FROM ${rollup}
+WHERE entry;
