@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import resource
@@ -194,7 +195,13 @@ def _servers(
             token=page_token(config),
             grafana=config.page.grafana,
         )
-        await server.start(address.host, address.port)
+        try:
+            await server.start(address.host, address.port)
+        except OSError as error:
+            # Many things listen on 8080; nobody needs the page there who has not asked for it.
+            if error.errno != errno.EADDRINUSE or address != Config().page.listen:
+                raise
+            return await page(Address(address.host, 0))
         return server.port, server.stop
 
     async def metrics(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -179,6 +180,17 @@ def test_a_port_in_use_names_the_port_and_the_flag(tmp_path: Path) -> None:
         assert done.returncode == 1
         assert f"--{flag} {address}" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_page_gives_way_where_its_usual_port_is_taken(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        with suppress(OSError):  # somebody else has it, as good
+            taken.bind(("127.0.0.1", 8080))
+            taken.listen()
+        with Instance(tmp_path / "data", "--page=127.0.0.1:8080") as instance:
+            assert not instance.addresses["page"].endswith(":8080")
+            assert "<html" in instance.get("page", "/")
+            assert instance.url("page") in instance.announced
 
 
 def test_probes_and_metrics(tmp_path: Path) -> None:

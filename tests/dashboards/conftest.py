@@ -169,10 +169,13 @@ def sent() -> pl.DataFrame:
 
 @pytest.fixture(scope="session")
 def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
-    """A store with the demo's spans and the known ones."""
+    """A store with the demo's spans and the known ones, and two budgets."""
+    config = Config.model_validate(
+        {"budgets": [{"usd_per_month": 4}, {"tenant_id": known.TENANTS[0], "usd_per_month": 1}]}
+    )
     for doors in _doors(tmp_path_factory.mktemp("dashboards")):
         store(doors.write, [*demo_payloads(), known.payload(known.known(END))])
-        for statement in set_statements(Config()):
+        for statement in set_statements(config):
             doors.write.text(statement)
         # As if each span had been stored a while after its end.
         stored = "ts + toIntervalMillisecond(toInt64(latency_ms) + 1500)"

@@ -277,9 +277,14 @@ def test_the_month_and_its_budget(asker: Asker, sent: pl.DataFrame) -> None:
     )
     used = ask(asker, "cost", "budget", HOUR, budget="2").one()
     assert used == pytest.approx({"spent": spent / 2, "forecast": forecast / 2})
-    assert ask(asker, "cost", "budget", HOUR, budget="").one() == {"spent": None, "forecast": None}
+    used = ask(asker, "cost", "budget", HOUR, budget="").one()
+    assert used == pytest.approx({"spent": spent / 4, "forecast": forecast / 4})
     tenants = ask(asker, "cost", "month_by_tenant", HOUR).dicts()
     assert sum(row["spent"] for row in tenants) == pytest.approx(spent)
+    assert {row["tenant"] for row in tenants} > {known.TENANTS[0]}
+    for row in tenants:
+        budget = 1 if row["tenant"] == known.TENANTS[0] else 4
+        assert row["share"] == pytest.approx(row["forecast"] / budget)
 
 
 @RANGES
