@@ -50,6 +50,9 @@ BUFFER_BYTES: Final = 64 << 20
 _CONSUME_MESSAGES: Final = 2000
 _TURN_S: Final = 0.05
 _INSERT_THREADS: Final = 4
+# Ranges that are made into rows or wait for an insert, in one process: rows take several times the room of
+# their messages.
+_READY_RANGES: Final = 2
 # How long a partition that is taken away waits for its insert. The next owner can repeat it.
 _HAND_OVER_S: Final = 10.0
 _DRAIN_S: Final = 30.0
@@ -295,18 +298,29 @@ class KafkaReceiver:
 
     def _advance(self) -> None:
         to_commit = []
-        for partition in self._partitions.values():
+        # Whoever has waited longest is first.
+        partitions = sorted(self._partitions.values(), key=lambda partition: partition.since)
+        ready = sum(
+            partition.processing is not None or partition.ready is not None for partition in partitions
+        )
+        inserting = sum(partition.storing is not None for partition in partitions)
+        for partition in partitions:
             if partition.off_log:
                 self._reset(partition)
             if partition.storing is not None and partition.storing.done():
                 partition.storing.result()
                 partition.storing = None
+                inserting -= 1
             if partition.processing is not None and partition.processing.done():
                 partition.ready = partition.processing.result()
                 partition.processing = None
-            if partition.processing is None and partition.ready is None and (found := self._next(partition)):
+            idle = partition.processing is None and partition.ready is None
+            if idle and ready < _READY_RANGES and (found := self._next(partition)):
                 partition.processing = self._processor.submit(self._work.process, partition, found)
+                ready += 1
             planned = partition.ready is not None and partition.storing is None
+            planned = planned and inserting < _INSERT_THREADS
+            inserting += planned
             if planned or (partition.stored is not None and partition.storing is None):
                 to_commit.append(partition)
         if to_commit and time.monotonic() >= self._commit_after:

@@ -258,7 +258,7 @@ def differences(before: pl.DataFrame, after: pl.DataFrame) -> list[tuple[str, An
 
 
 @settings(
-    max_examples=30,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
