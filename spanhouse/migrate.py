@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from spanhouse.cluster import Cluster
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse_server import Address
-from spanhouse.store import SQL, migrations, schema_version, statements
+from spanhouse.store import SQL, migrations, plain, schema_version, statements
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -173,11 +173,6 @@ def _file(name: str, database: str, values: Mapping[str, str]) -> list[str]:
     text = (SQL / "server" / f"{name}.sql").read_text()
     named = [re.sub(r"\bspanhouse_", f"{database}_", plain(statement)) for statement in statements(text)]
     return [re.sub(r"\{(\w+)\}", lambda found: values[found[1]], statement) for statement in named]
-
-
-def plain(statement: str) -> str:
-    """The statement without its comments."""
-    return "\n".join(line for line in statement.splitlines() if not line.lstrip().startswith("--")).strip()
 
 
 def _variant(statement: str, cluster: Cluster | None) -> list[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from spanhouse.store import query_text
+from spanhouse.store import query_text, quote
 
 if TYPE_CHECKING:
     from spanhouse.config import Config
@@ -23,10 +23,6 @@ def set_statements(config: Config) -> list[str]:
 
 
 def _filled_in(query: str, lines: Iterable[tuple[str, *tuple[float, ...]]]) -> str:
-    texts = (f"({', '.join([_quoted(name), *map(repr, numbers)])})" for name, *numbers in lines)
+    texts = (f"({', '.join([quote(name), *map(repr, numbers)])})" for name, *numbers in lines)
     array = f"[{', '.join(texts)}]"
     return re.sub(r"\{lines:[^}]*\}", lambda _: array, query_text(query))
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

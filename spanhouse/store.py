@@ -44,10 +44,25 @@ def statements(text: str) -> list[str]:
     return [part for part in parts if re.sub(r"--[^\n]*", "", part).strip()]
 
 
+def statement(*path: str) -> str:
+    """The one statement of a file of `sql/`, whose last name is given without `.sql`."""
+    (found,) = statements(SQL.joinpath(*path[:-1], f"{path[-1]}.sql").read_text())
+    return found
+
+
 def query_text(name: str) -> str:
     """The one statement of `sql/queries/<name>.sql`."""
-    (statement,) = statements((SQL / "queries" / f"{name}.sql").read_text())
-    return statement
+    return statement("queries", name)
+
+
+def plain(text: str) -> str:
+    """A statement without its comments."""
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--")).strip()
+
+
+def quote(text: str) -> str:
+    """`text` as a string literal of ClickHouse's SQL."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def migrations() -> Iterator[tuple[int, str, str]]:

@@ -111,8 +111,9 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
     stops: list[Callable[[], Awaitable[None]]] = []
     demo_process: asyncio.subprocess.Process | None = None
     try:
-        ports = {}
-        for name, address, start in _servers(config, store, pipeline, telemetry):
+        ports: dict[str, Address] = {}
+        token = page_token(config)
+        for name, address, start in _servers(config, store, pipeline, telemetry, token, ports):
             try:
                 port, stop_server = await start(address)
             except (OSError, RuntimeError) as error:
@@ -124,7 +125,6 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
             stops.append(stop_server)
         running.mark(config.data, str(ports["clickhouse-http"]))
         ready = True
-        token = page_token(config)
         url = f"http://{ports['page'].local}/" + (f"?token={token}" if token else "")
         _announce(ports, config.data, url)
         if demo:
@@ -147,11 +147,14 @@ Start = Callable[[Address], Awaitable[tuple[int, Callable[[], Awaitable[None]]]]
 
 
 def _servers(
-    config: Config, store: Store, pipeline: Pipeline, telemetry: TelemetryServer
+    config: Config,
+    store: Store,
+    pipeline: Pipeline,
+    telemetry: TelemetryServer,
+    token: str,
+    ports: dict[str, Address],
 ) -> list[tuple[str, Address, Start]]:
-    """(flag, address, how to start it) of every port, in the order of starting."""
-
-    asked, sent = config.clickhouse_http, config.otlp_http
+    """(flag, address, how to start it) of every port, in the order of starting; `ports` has those started."""
 
     async def otlp_grpc(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
         server = await start_otlp_grpc(
@@ -160,15 +163,12 @@ def _servers(
         return server.port, server.stop
 
     async def otlp_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
-        nonlocal sent
         server = await start_otlp_http(
             pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
         )
-        sent = Address(address.host, server.port)
         return server.port, server.stop
 
     async def clickhouse_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
-        nonlocal asked
         settings = config.exporters.clickhouse
         server = await start_clickhouse_http(
             store,
@@ -182,17 +182,16 @@ def _servers(
                 max_memory_bytes=settings.max_memory_bytes,
             ),
         )
-        asked = Address(address.host, server.port)
         return server.port, server.stop
 
     async def page(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
         settings = config.exporters.clickhouse
         server = PageServer(
-            asked,
-            sent,
+            ports["clickhouse-http"],
+            ports["otlp-http"],
             user=settings.user,
             password=settings.password,
-            token=page_token(config),
+            token=token,
             grafana=config.page.grafana,
         )
         try:

@@ -15,9 +15,9 @@ from spanhouse.cluster import Cluster
 from spanhouse.config import ClickHouseSettings, Config
 from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
-from spanhouse.migrate import access_statements, migrate, plain
+from spanhouse.migrate import access_statements, migrate
 from spanhouse.objectives import set_statements
-from spanhouse.store import Store, migrations, schema_version, statements
+from spanhouse.store import Store, migrations, plain, schema_version, statements
 from tests.parts.clickhouse import ClickHouse
 
 SECRETS = {

@@ -29,10 +29,10 @@ from spanhouse.clickhouse_http.errors import (
     UNKNOWN_EXCEPTION,
     ClickHouseError,
 )
-from spanhouse.clickhouse_http.policy import Policy, Statement, quote
+from spanhouse.clickhouse_http.policy import Policy, Statement
 from spanhouse.clickhouse_http.request import MAX_QUERY_BYTES, Request, too_large
 from spanhouse.clickhouse_http.walk import Node
-from spanhouse.store import Store
+from spanhouse.store import Store, quote
 
 _LOG: Final = logging.getLogger(__name__)
 _HELLO: Final = re.compile(

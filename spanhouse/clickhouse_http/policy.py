@@ -28,6 +28,7 @@ from spanhouse.clickhouse_http.errors import (
 )
 from spanhouse.clickhouse_http.walk import Node, Walk, WriteWalk
 from spanhouse.errors import UserError
+from spanhouse.store import quote
 
 _COMBINATOR: Final = re.compile(
     r"(?:simplestate|ordefault|distinct|resample|foreach|argmax|argmin|ornull|tuple|merge|state|array|null|map|if)$"
@@ -81,11 +82,6 @@ class Statement:
     format: str | None
     settings: dict[str, str]
     totals: bool = False
-
-
-def quote(text: str) -> str:
-    """`text` as a string literal of ClickHouse's SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _unquote(name: str) -> str:

@@ -23,9 +23,9 @@ from spanhouse.clickhouse_http.errors import (
     ClickHouseError,
 )
 from spanhouse.clickhouse_http.execution import DISPLAY_NAME, Execution, Head, Server
-from spanhouse.clickhouse_http.policy import Policy, quote
+from spanhouse.clickhouse_http.policy import Policy
 from spanhouse.clickhouse_http.request import Request, authenticate, has_credentials, parse
-from spanhouse.store import Store
+from spanhouse.store import Store, quote
 
 _KILL_AGAIN_S: Final = 0.05
 _SHUTDOWN_S: Final = 2.0

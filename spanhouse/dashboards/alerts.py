@@ -11,15 +11,15 @@ numeric data".
 
 from __future__ import annotations
 
-import re
 from importlib import resources
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from spanhouse.dashboards.grafana import CLICKHOUSE, PLUGIN_VERSION, TABLE
-from spanhouse.store import SQL, statements
+from spanhouse.dashboards.grafana import CLICKHOUSE, TABLE, target
+from spanhouse.dashboards.model import Strict
+from spanhouse.store import plain, statement
 
 RUNBOOKS: Final = "docs/operations.md"
 
@@ -32,11 +32,7 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Duration = Annotated[str, Field(pattern=r"^\d+[smhd]$")]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """One rule.
 
     Attributes:
@@ -63,7 +59,7 @@ class Rule(_Strict):
     runbook: str
 
 
-class Group(_Strict):
+class Group(Strict):
     """Rules that are evaluated together, every `interval`."""
 
     name: str
@@ -71,7 +67,7 @@ class Group(_Strict):
     rules: tuple[Rule, ...]
 
 
-class _Alerts(_Strict):
+class _Alerts(Strict):
     groups: tuple[Group, ...]
 
 
@@ -125,23 +121,14 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 
 def _query(rule: Rule) -> dict[str, Any]:
-    (statement,) = statements((SQL / "alerts" / f"{rule.statement}.sql").read_text())
-    number, name = TABLE
+    # Without comments, whose apostrophes and names are not for the plugin's macros.
+    model = target(TABLE, plain(statement("alerts", rule.statement)))
     return {
-        "refId": "A",
-        "queryType": name,
+        "refId": model["refId"],
+        "queryType": model["queryType"],
         "datasourceUid": CLICKHOUSE["uid"],
         "relativeTimeRange": {"from": seconds(rule.range), "to": 0},
-        "model": {
-            "refId": "A",
-            "datasource": CLICKHOUSE,
-            "editorType": "sql",
-            "pluginVersion": PLUGIN_VERSION,
-            "queryType": name,
-            "format": number,
-            # Without comments, whose apostrophes and names are not for the plugin's macros.
-            "rawSql": re.sub(r"^--[^\n]*\n", "", statement, flags=re.MULTILINE),
-        },
+        "model": model,
     }
 
 

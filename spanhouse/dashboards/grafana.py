@@ -21,7 +21,7 @@ from spanhouse.dashboards.model import (
 # As grafana/provisioning/datasources names them.
 CLICKHOUSE: Final = {"type": "grafana-clickhouse-datasource", "uid": "spanhouse"}
 PROMETHEUS: Final = {"type": "prometheus", "uid": "prometheus"}
-PLUGIN_VERSION: Final = "4.14.0"
+_PLUGIN_VERSION: Final = "4.14.0"
 _TIMESERIES, TABLE, _TRACES = (0, "timeseries"), (1, "table"), (3, "traces")
 
 _UNITS: Final[Mapping[Unit, str]] = {
@@ -157,18 +157,22 @@ def _targets(dashboard: Dashboard, panel: Panel) -> list[dict[str, Any]]:
             }
             for number, (legend, expression) in enumerate(panel.prometheus.items())
         ]
-    number, name = _TIMESERIES if panel.kind == "timeseries" else _TRACES if panel.kind == "trace" else TABLE
-    return [
-        {
-            "refId": "A",
-            "datasource": CLICKHOUSE,
-            "editorType": "sql",
-            "pluginVersion": PLUGIN_VERSION,
-            "queryType": name,
-            "format": number,
-            "rawSql": dashboard.statement(panel.id),
-        }
-    ]
+    form = _TIMESERIES if panel.kind == "timeseries" else _TRACES if panel.kind == "trace" else TABLE
+    return [target(form, dashboard.statement(panel.id))]
+
+
+def target(form: tuple[int, str], statement: str) -> dict[str, Any]:
+    """A statement as the data source's query; `form` is its `format` and `queryType`, such as TABLE."""
+    number, name = form
+    return {
+        "refId": "A",
+        "datasource": CLICKHOUSE,
+        "editorType": "sql",
+        "pluginVersion": _PLUGIN_VERSION,
+        "queryType": name,
+        "format": number,
+        "rawSql": statement,
+    }
 
 
 def _fields(dashboard: Dashboard, panel: Panel) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+from spanhouse.store import quote
+
 # What is chosen of a variable; None is "All". Of a text box it is one value, which may be empty.
 Chosen = Sequence[str] | None
 
@@ -114,15 +116,9 @@ def _value(found: re.Match[str], chosen: Mapping[str, Chosen]) -> str:
         return found[0]
     values = chosen[name] or ()
     if found["format"] == "singlequote":
-        return ", ".join(quoted(value) for value in values)
+        return ", ".join(quote(value) for value in values)
     if found["format"]:
         raise ValueError(f"variable {name}: there is no format {found['format']}")
     if len(values) != 1:
         raise ValueError(f"variable {name}: expected one value, got {len(values)}")
     return values[0]
-
-
-def quoted(value: str) -> str:
-    """A ClickHouse string literal."""
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

@@ -28,7 +28,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from spanhouse.store import SQL, statements
+from spanhouse.store import quote, statement
 
 # The filters of every dashboard: variable -> column.
 VARIABLES: Final = {
@@ -58,11 +58,13 @@ _LAST_HOUR: Final = "toStartOfHour($__toTime, 'UTC')"
 _WEEK_S: Final = 604_800
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """With no keys but those that are known."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Column(_Strict):
+class Column(Strict):
     """How a column of a result is shown.
 
     Attributes:
@@ -95,14 +97,14 @@ class Column(_Strict):
     bar: bool = False
 
 
-class Threshold(_Strict):
+class Threshold(Strict):
     """From which value on a number is coloured how."""
 
     value: float
     color: Literal["good", "warn", "bad"]
 
 
-class Panel(_Strict):
+class Panel(Strict):
     """One panel.
 
     Attributes:
@@ -146,7 +148,7 @@ class Panel(_Strict):
         return self.kind != "text" and not self.prometheus
 
 
-class Variable(_Strict):
+class Variable(Strict):
     """A variable that only one dashboard has, besides the filters.
 
     Attributes:
@@ -166,14 +168,14 @@ class Variable(_Strict):
     kind: Literal["choice", "text"] = "choice"
 
 
-class Row(_Strict):
+class Row(Strict):
     """Panels under a heading."""
 
     title: str = ""
     panels: tuple[Panel, ...]
 
 
-class Dashboard(_Strict):
+class Dashboard(Strict):
     """A dashboard; `name` is its file's."""
 
     name: str
@@ -223,15 +225,15 @@ def _load(name: str) -> Dashboard:
 
 @cache
 def _statement(dashboard: str, query: str) -> str:
-    (text,) = statements((SQL / "panels" / dashboard / f"{query}.sql").read_text())
+    text = statement("panels", dashboard, query)
     text = re.sub(r"\$\{table:(\w+)\}", lambda found: f"({_statement(dashboard, found[1])})", text)
     return _shared(text)
 
 
 def values_statement(variable: str) -> str:
     """The statement that gives the values of one of VARIABLES."""
-    (text,) = statements((SQL / "panels" / "values.sql").read_text())
-    return text.replace("${column}", VARIABLES[variable]).replace("${none}", f"'{NONE}'")
+    text = statement("panels", "values")
+    return text.replace("${column}", VARIABLES[variable]).replace("${none}", quote(NONE))
 
 
 def _shared(text: str) -> str:

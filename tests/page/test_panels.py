@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spanhouse.dashboards.macros import quoted
 from spanhouse.dashboards.model import VARIABLES, dashboards
 from spanhouse.page.errors import Problem
 from spanhouse.page.panels import described, own_values, panel_statement, values_of
+from spanhouse.store import quote
 
 PANELS = [
     (dashboard.name, panel.id)
@@ -37,7 +37,7 @@ def test_chosen_values_are_in_the_statement() -> None:
 def test_any_value_stays_inside_its_quotes(values: list[str]) -> None:
     statement = panel_statement("overview", "requests", {"var-model": values})
     if "$__all" not in values:
-        assert f"[{', '.join(quoted(value) for value in values)}]" in statement
+        assert f"[{', '.join(quote(value) for value in values)}]" in statement
 
 
 @pytest.mark.parametrize(
