@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import polars as pl
 import pyarrow as pa
 
-from spanhouse import rollups
+from spanhouse import metrics, rollups
 from spanhouse.cluster import DEDUPLICATION_SECONDS
 from spanhouse.errors import Unavailable, UserError
+from spanhouse.exporters.clickhouse_address import MIGRATE, Address
+from spanhouse.exporters.stored import KEPT, Stored
 from spanhouse.rollups import Mended
 from spanhouse.store import query_text, schema_version
 
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TABLE: Final = "agent_events"
-_CONNECT_SECONDS: Final = 5
 # A repeated insert is harmless, so it is not waited for longer than a healthy server ever takes.
 _ANSWER_SECONDS: Final = 60
 
@@ -38,14 +39,10 @@ _ANSWER_SECONDS: Final = 60
 DEDUPLICATION_WINDOW: Final = 10_000
 DEDUPLICATION_TIME: Final = timedelta(seconds=DEDUPLICATION_SECONDS)
 
-# Rows whose day may have expired meanwhile are not looked for.
-_KEPT: Final = timedelta(days=88)
-
 _HEALS: Final = 3
+# Pauses between the attempts to insert what came by OTLP. Most senders wait ten seconds for an answer.
+_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0)
 _LOOK_BACK: Final = timedelta(hours=1)
-
-# Traces in one question; a parameter over 128 kB is refused by servers.
-_TRACES: Final = 2_000
 
 _INSERT_SETTINGS: Final[dict[str, Any]] = {
     "async_insert": 0,
@@ -66,85 +63,8 @@ _INSERT_SETTINGS: Final[dict[str, Any]] = {
     "send_progress_in_http_headers": 0,
 }
 
-_MIGRATE: Final = "run `spanhouse migrate`"
-# What to do about ClickHouse's error codes.
-_HINTS: Final[dict[int, str]] = {
-    **dict.fromkeys((192, 193, 194, 516), "check exporters.clickhouse.user and password"),
-    497: f"the user lacks a right; for the translator's user {_MIGRATE} with SPANHOUSE_WRITER_PASSWORD set",
-    **dict.fromkeys((16, 47, 60, 81), f"tables are missing or old, {_MIGRATE}"),
-    252: "its merges do not keep up: raise receivers.kafka.batch_spans and batch_seconds",
-    **dict.fromkeys((173, 241), "give it more memory, or lower receivers.kafka.batch_spans"),
-    243: "free space on its disk",
-    **dict.fromkeys((164, 242), "it takes no writes now; see its log and its connection to Keeper"),
-    **dict.fromkeys((202, 209, 159), "it is overloaded"),
-    **dict.fromkeys((279, 285, 319, 999), "a shard, a replica or Keeper is away"),
-}
 
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a server is and whom to connect as.
-
-    Attributes:
-        name: what messages call the server.
-    """
-
-    name: str
-    _options: dict[str, Any] = field(repr=False)
-
-    @classmethod
-    def parse(cls, url: str, user: str, password: str) -> Address:
-        """From exporters.clickhouse; an empty user is ClickHouse's `default`.
-
-        Raises:
-            UserError: `url` is not one of HTTP.
-        """
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UserError(f"exporters.clickhouse.url: expected e.g. http://clickhouse:8123, not {url!r}")
-        options = {
-            "interface": parts.scheme,
-            "host": parts.hostname,
-            "port": parts.port or (8443 if parts.scheme == "https" else 8123),
-            "proxy_path": parts.path,
-            "username": user or "default",
-            "password": password,
-        }
-        return cls(f"ClickHouse at {parts.scheme}://{parts.hostname}:{options['port']}", options)
-
-    def client(self, seconds: int, database: str | None = None) -> Client:
-        """A connection; an answer is waited for so many seconds."""
-        import clickhouse_connect  # 0.1 s that a start need not wait for
-
-        return clickhouse_connect.get_client(
-            **self._options,
-            database=database,
-            connect_timeout=_CONNECT_SECONDS,
-            send_receive_timeout=seconds,
-            query_retries=0,
-            autogenerate_session_id=False,
-            form_encode_query_params=True,
-            dedicated_pool=True,
-            client_name="spanhouse",
-        )
-
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Errors of a client, or of making one, become Unavailable."""
-        from clickhouse_connect.driver.exceptions import ClickHouseError
-        from urllib3.exceptions import HTTPError
-
-        try:
-            yield
-        except (ClickHouseError, HTTPError, OSError) as error:
-            code = getattr(error, "code", None)
-            text = " ".join(str(error).split())[:1000]
-            if code is None:
-                raise Unavailable(f"{self.name} does not answer: {text}") from error
-            raise Unavailable(f"{self.name} refused ({_HINTS.get(code, 'see its log')}): {text}") from error
-
-
-class ClickHouseServer:
+class ClickHouseServer(Stored):
     """A ClickHouse server over HTTP. Any number of threads; each has a connection of its own.
 
     With `cluster` the tables are the Distributed ones over the replicated tables of that cluster.
@@ -165,8 +85,8 @@ class ClickHouseServer:
         """Store `table`; when it returns every row is there exactly once, and the rollups count it.
 
         Args:
-            table: columns of `agent_events`, with topic, partition and offset; the rows of one contiguous
-                range of offsets of one partition.
+            table: columns of `agent_events`. With topic, partition and offset the rows of one contiguous
+                range of offsets of one partition; without them rows that came by OTLP.
             token: names these rows. With the same token come the same rows.
             repeated: since when an earlier attempt may have stored the rows or a part of them.
 
@@ -182,14 +102,14 @@ class ClickHouseServer:
         if outrun:
             # The server may have forgotten the token: only what is not there is inserted.
             log.warning("more inserts came since %s than ClickHouse remembers; rows are compared", repeated)
-            if (rest := self._missing(table)).num_rows:
+            if (rest := self.missing(table)).num_rows:
                 self._insert(rest, f"{token} rest")
         else:
             self._insert(table, token)
         if outrun or not self._cluster:
             self._heal(table, token)
         started = pl.Series(table["ts"])
-        hours = started.filter(started > datetime.now(UTC) - _KEPT).dt.truncate("1h").unique()
+        hours = started.filter(started > datetime.now(UTC) - KEPT).dt.truncate("1h").unique()
         with self._lock:
             self._doubtful.update(hours.dt.epoch("s").to_list())
 
@@ -200,7 +120,7 @@ class ClickHouseServer:
         was killed in between says of rows it does not have that they are there.
         """
         for number in range(_HEALS):
-            missing = self._missing(table)
+            missing = self.missing(table)
             if not missing.num_rows:
                 return
             log.warning("%d rows of %s are not there although ClickHouse knows it", missing.num_rows, token)
@@ -235,59 +155,6 @@ class ClickHouseServer:
         blocks = self.query("blocks_since", since=since_ms)["blocks"].item()
         return bool(blocks > DEDUPLICATION_WINDOW // 2)
 
-    def _missing(self, table: pa.Table) -> pa.Table:
-        """The rows of `table` that are not stored."""
-        keys = pl.DataFrame(
-            {name: pl.Series(table[name]).rename(name) for name in ("trace_id", "span_id", "offset", "ts")}
-        ).with_row_index("row")
-        keys = keys.with_columns(number=pl.int_range(pl.len()).over("trace_id", "span_id", "offset"))
-        keys = keys.filter(pl.col("ts") > datetime.now(UTC) - _KEPT)
-        if keys.is_empty():
-            return table.slice(0, 0)
-        nanoseconds = keys["ts"].dt.epoch("ns")
-        stored = self.query(
-            "rows_of_offsets",
-            topic=table["topic"][0].as_py(),
-            partition=table["partition"][0].as_py(),
-            first=keys["offset"].min(),
-            last=keys["offset"].max(),
-            earliest=nanoseconds.min(),
-            latest=nanoseconds.max(),
-        )
-        joined = keys.join(stored, on=["trace_id", "span_id", "offset"], how="left", maintain_order="left")
-        missing = joined.filter(pl.col("number") >= pl.col("rows").fill_null(0))
-        return table.take(missing["row"].to_arrow())
-
-    def spans(self, topic: str, partition: int, before: int, limit: int) -> pl.DataFrame:
-        """trace_id and span_id of the rows of a partition below offset `before`, the last `limit` of them.
-
-        Raises:
-            Unavailable: the server could not be asked.
-        """
-        lowest = max(before - limit, 0)
-        return self.query(
-            "recent_spans", topic=topic, partition=partition, before=before, lowest=lowest, limit=limit
-        )
-
-    def existing(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Which of the spans `keys` (trace_id, span_id, ts) are stored: their trace_id and span_id.
-
-        Raises:
-            Unavailable: the server could not be asked.
-        """
-        ids = ["trace_id", "span_id"]
-        found = [pl.DataFrame(schema=dict.fromkeys(ids, pl.String))]
-        for part in keys.sort("ts").iter_slices(_TRACES):
-            nanoseconds = part["ts"].dt.epoch("ns")
-            stored = self.query(
-                "stored_spans",
-                traces=part["trace_id"].unique().to_list(),
-                earliest=nanoseconds.min(),
-                latest=nanoseconds.max(),
-            )
-            found.append(part.select(ids).join(stored, on=ids, how="semi"))
-        return pl.concat(found).unique()
-
     def check(self) -> None:
         """See that the server is there and its tables are those that this version knows.
 
@@ -297,7 +164,7 @@ class ClickHouseServer:
         """
         from clickhouse_connect.driver.exceptions import Error
 
-        missing = f"{self._address.name} has no tables of spanhouse in database {self._database}: {_MIGRATE}"
+        missing = f"{self._address.name} has no tables of spanhouse in database {self._database}: {MIGRATE}"
         try:
             with self._client() as client:
                 found = client.command("SELECT max(version) FROM schema_versions")
@@ -308,14 +175,10 @@ class ClickHouseServer:
         version, known = int(str(found)), schema_version()
         text = f"{self._address.name} has tables of version {version}, this spanhouse knows {known}"
         if version != known:
-            raise UserError(f"{text}: {_MIGRATE if version < known else 'install a newer one'}")
+            raise UserError(f"{text}: {MIGRATE if version < known else 'install a newer one'}")
 
     def query(self, name: str, **parameters: Any) -> pl.DataFrame:
-        """The result of `sql/queries/<name>.sql`.
-
-        Raises:
-            Unavailable: the server could not be asked.
-        """
+        """The result of `sql/queries/<name>.sql`."""
         with self._client() as client:
             result = pl.from_arrow(client.query_arrow(query_text(name), parameters=parameters))
         assert isinstance(result, pl.DataFrame)
@@ -338,7 +201,7 @@ class ClickHouseServer:
         """
         now = datetime.now(UTC).timestamp()
         # To tomorrow, as clocks of senders differ.
-        hours = range(int((now - _KEPT.total_seconds()) // 3600 * 3600), int(now) + 86400, 3600)
+        hours = range(int((now - KEPT.total_seconds()) // 3600 * 3600), int(now) + 86400, 3600)
         differing = self.query("calls_by_hour", hours=list(hours))["hour"].to_list()
         return rollups.mend(self, differing, quiet_seconds)
 
@@ -383,6 +246,55 @@ class ClickHouseServer:
                 with self._lock:
                     self._clients.append(client)
             yield client
+
+
+class PipelineExporter:
+    """A server as the pipeline wants it: for rows that came by OTLP, which no log has once more.
+
+    An insert whose outcome is not known is repeated under its token, so that what the first attempt stored is
+    recognised; the sender, who would send it in another batch, is told to try again only after some attempts.
+
+    Attributes:
+        problem: why the last attempt failed; '' where it did not, or the server answers again.
+    """
+
+    def __init__(self, server: ClickHouseServer) -> None:
+        self._server = server
+        self.problem = ""
+
+    def insert(self, table: pa.Table) -> None:
+        """Store the rows; see `pipeline.Exporter`."""
+        # Nothing is told from the rows: with a token made of them, a batch that comes again after an unclear
+        # answer to another process would be dropped without a look at what is there.
+        token, begun, repeated = f"otlp/{uuid.uuid4()}", datetime.now(UTC), None
+        for pause in (*_PAUSES_S, None):
+            try:
+                with metrics.INSERT_SECONDS.time():
+                    self._server.insert(table, token=token, repeated=repeated)
+            except Unavailable as error:
+                self.problem = str(error)
+                if pause is None:
+                    raise
+                log.warning("trying again: %s", error)
+                metrics.INSERT_RETRIES.inc()
+                repeated = begun
+                time.sleep(pause)
+            else:
+                self.problem = ""
+                return
+
+    def recent_spans(self) -> pl.DataFrame:
+        """trace_id and span_id of the rows stored last."""
+        return self._server.recent_spans()
+
+    def look_again(self) -> None:
+        """See whether the server is back, where nobody sends who would find out."""
+        try:
+            self._server.check()
+        except (Unavailable, UserError) as error:
+            self.problem = str(error)
+        else:
+            self.problem = ""
 
 
 def _arrow_stream(table: pa.Table) -> bytes:

@@ -27,8 +27,6 @@ _HEALTH: Final = "/grpc.health.v1.Health/Check"
 _SERVING: Final = b"\x08\x01"  # HealthCheckResponse{status: SERVING}
 
 _OPTIONS: Final = (
-    # Otherwise a second process would share the port instead of failing to open it.
-    ("grpc.so_reuseport", 0),
     # `intake.decompress` does it: older gRPC puts no limit on what comes out, and says INTERNAL, which is
     # neither counted nor explained, where INVALID_ARGUMENT is meant.
     ("grpc.per_message_decompression", 0),
@@ -41,9 +39,14 @@ _OPTIONS: Final = (
 )
 
 
-async def start_otlp_grpc(pipeline: Pipeline, host: str, port: int, *, max_body_bytes: int) -> OtlpGrpcServer:
-    """Listen; port 0 takes a free one. Raises RuntimeError if the port cannot be opened."""
-    server = OtlpGrpcServer(pipeline, max_body_bytes)
+async def start_otlp_grpc(
+    pipeline: Pipeline, host: str, port: int, *, max_body_bytes: int, shared: bool = False
+) -> OtlpGrpcServer:
+    """Listen; port 0 takes a free one. Raises RuntimeError if the port cannot be opened.
+
+    A `shared` port may be open in other processes that share it; each connection is one process's.
+    """
+    server = OtlpGrpcServer(pipeline, max_body_bytes, shared=shared)
     await server.start(host, port)
     return server
 
@@ -58,14 +61,19 @@ class OtlpGrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
         port: where it listens.
     """
 
-    def __init__(self, pipeline: Pipeline, max_body_bytes: int) -> None:
+    def __init__(self, pipeline: Pipeline, max_body_bytes: int, *, shared: bool) -> None:
         self.port = 0
         self._pipeline = pipeline
         self._limit = max_body_bytes
         # A message's size is known only once it is read, so each reader counts as the largest.
         self._readers = asyncio.Semaphore(max(1, intake.READ_BUDGET_BYTES // max_body_bytes))
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="otlp-grpc")
-        options = (*_OPTIONS, ("grpc.max_receive_message_length", max_body_bytes))
+        options = (
+            *_OPTIONS,
+            ("grpc.max_receive_message_length", max_body_bytes),
+            # gRPC's default is 1: a second process would share the port instead of failing to open it.
+            ("grpc.so_reuseport", int(shared)),
+        )
         self._server = grpc.aio.server(handlers=(self,), options=options)
         methods = {_TRACES: self._export, _HEALTH: _check_health} | dict.fromkeys(
             _OTHER_SIGNALS, _only_traces

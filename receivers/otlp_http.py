@@ -41,10 +41,15 @@ _INLINE_JSON_BYTES: Final = 32 << 10
 _READ_BUFFER_BYTES: Final = 64 << 10
 
 
-async def start_otlp_http(pipeline: Pipeline, host: str, port: int, *, max_body_bytes: int) -> OtlpHttpServer:
-    """Listen; port 0 takes a free one. Raises OSError if the port cannot be opened."""
+async def start_otlp_http(
+    pipeline: Pipeline, host: str, port: int, *, max_body_bytes: int, shared: bool = False
+) -> OtlpHttpServer:
+    """Listen; port 0 takes a free one. Raises OSError if the port cannot be opened.
+
+    A `shared` port may be open in other processes that share it; each connection is one process's.
+    """
     server = OtlpHttpServer(pipeline, max_body_bytes)
-    await server.start(host, port)
+    await server.start(host, port, shared=shared)
     return server
 
 
@@ -80,9 +85,11 @@ class OtlpHttpServer:
         )
         self._listener: asyncio.Server | None = None
 
-    async def start(self, host: str, port: int) -> None:
+    async def start(self, host: str, port: int, *, shared: bool) -> None:
         """Listen; see `start_otlp_http`."""
-        self._listener = await asyncio.get_running_loop().create_server(self._connections, host, port)
+        self._listener = await asyncio.get_running_loop().create_server(
+            self._connections, host, port, reuse_port=shared
+        )
         self.port = self._listener.sockets[0].getsockname()[1]
 
     async def stop(self, grace: float = 5.0) -> None:

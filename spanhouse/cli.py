@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
@@ -24,6 +24,7 @@ ADDRESS_FLAGS = {
     "clickhouse-http": "where ClickHouse clients ask (default 127.0.0.1:8123)",
     "metrics": "where /metrics, /healthz and /readyz are served (default 127.0.0.1:9464)",
 }
+TRANSLATE_FLAGS = ("otlp-grpc", "otlp-http", "metrics")
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -72,13 +73,14 @@ def _parser() -> argparse.ArgumentParser:
 
     translate = add(
         "translate",
-        "consume OTLP from Kafka and write it to a ClickHouse server, exactly once",
+        "take OTLP from Kafka, exactly once, or by gRPC and HTTP, and write it to a ClickHouse server",
         "  spanhouse translate --config spanhouse.yaml\n"
         "  spanhouse translate --config spanhouse.yaml --workers 4 --metrics 0.0.0.0:9464",
     )
     _add_config(translate)
     translate.add_argument("--workers", type=_positive, default=1, help="processes to start (default 1)")
-    translate.add_argument("--metrics", metavar="HOST:PORT", help=ADDRESS_FLAGS["metrics"])
+    for flag in TRANSLATE_FLAGS:
+        translate.add_argument(f"--{flag}", metavar="HOST:PORT", help=ADDRESS_FLAGS[flag])
     translate.add_argument("--worker", type=int, help=argparse.SUPPRESS)  # of `translate`
     translate.set_defaults(run=_translate)
 
@@ -223,11 +225,15 @@ def _up(arguments: argparse.Namespace) -> int:
     from spanhouse.config import load
     from spanhouse.up import up
 
-    overrides = {"data": arguments.data}
-    overrides |= {flag: getattr(arguments, flag.replace("-", "_")) for flag in ADDRESS_FLAGS}
-    config = load(_config_path(arguments.config), {k: v for k, v in overrides.items() if v is not None})
+    config = load(_config_path(arguments.config), _given(arguments, ("data", *ADDRESS_FLAGS)))
     up(config, demo=arguments.demo)
     return 0
+
+
+def _given(arguments: argparse.Namespace, flags: Iterable[str]) -> dict[str, str]:
+    """Those of the flags that are given, with their values."""
+    values = {flag: getattr(arguments, flag.replace("-", "_")) for flag in flags}
+    return {flag: value for flag, value in values.items() if value is not None}
 
 
 def _config_path(given: Path | None) -> Path | None:
@@ -243,11 +249,10 @@ def _translate(arguments: argparse.Namespace) -> int:
     from spanhouse.translate import run_worker, translate
 
     path = _config_path(arguments.config)
+    config = load(path, _given(arguments, TRANSLATE_FLAGS))
     if arguments.worker is not None:
-        return run_worker(load(path, {}), arguments.worker)
-
-    overrides = {"metrics": arguments.metrics} if arguments.metrics else {}
-    return translate(load(path, overrides), path, arguments.workers)
+        return run_worker(config, arguments.worker, shared=arguments.workers > 1)
+    return translate(config, path, arguments.workers)
 
 
 def _migrate(arguments: argparse.Namespace) -> int:

@@ -85,7 +85,7 @@ class OtlpSettings(_Section):
 
 
 class KafkaSettings(_Section):
-    """receivers.kafka: where `translate` reads, and how much it puts into one insert."""
+    """receivers.kafka: what is read, and how much of it becomes one insert."""
 
     brokers: str = "localhost:9092"
     topic: str = "otel-spans"
@@ -146,9 +146,12 @@ class PageSettings(_Section):
 
 
 class TracesPipeline(_Section):
-    """service.pipelines.traces: which components run, processors in this order."""
+    """service.pipelines.traces: which components run, processors in this order.
 
-    receivers: list[str] = ["otlp"]
+    No receivers stand for the command's own: `up` takes OTLP, `translate` reads Kafka.
+    """
+
+    receivers: list[str] = []
     processors: list[str] = list(BUILT_IN)
     exporters: list[str] = list(EXPORTERS)
 
@@ -405,7 +408,7 @@ def _check_pipeline(document: Document, pipeline: TracesPipeline, processors: It
     for section, names in known.items():
         where: Keys = ("service", "pipelines", "traces", section)
         listed = getattr(pipeline, section)
-        if not listed and section != "processors":
+        if not listed and section == "exporters":
             document.problem(where, f"expected at least one of: {', '.join(names)}")
         for i, name in enumerate(listed):
             if name not in names:

@@ -7,6 +7,14 @@ class UserError(Exception):
     """Something the user can mend; the text says what. The command line prints it and exits with 1."""
 
 
+def port_taken(flag: str, address: object, error: Exception) -> UserError:
+    """What to say where a server cannot listen at the address of a flag."""
+    return UserError(
+        f"--{flag} {address}: the port cannot be opened ({error}); "
+        f"stop what listens there, or choose another with --{flag} HOST:PORT"
+    )
+
+
 class Malformed(Exception):  # noqa: N818
     """The payload cannot be decoded: INVALID_ARGUMENT or 400; sending it again does not help."""
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from spanhouse.cluster import Cluster
 from spanhouse.errors import Unavailable, UserError
-from spanhouse.exporters.clickhouse_server import Address
+from spanhouse.exporters.clickhouse_address import Address
 from spanhouse.store import SQL, migrations, plain, schema_version, statements
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import shutil
+import socket
 import sys
 import threading
 import time
@@ -22,7 +23,7 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from spanhouse import metrics
-from spanhouse.errors import UserError
+from spanhouse.errors import UserError, port_taken
 from spanhouse.foreground import StopSignals, say
 from spanhouse.telemetry import TelemetryServer
 
@@ -54,8 +55,8 @@ class _Worker:
 class _Supervisor:
     config: str  # path of the configuration file, '' for none
     count: int
-    host: str
-    port: int
+    metrics: tuple[str, int]
+    ports: dict[str, tuple[str, int]]  # that workers open, by flag
     greeting: str
     folder: str
     workers: dict[int, _Worker] = field(default_factory=dict)
@@ -68,17 +69,21 @@ class _Supervisor:
         for own in (ProcessCollector, PlatformCollector, GCCollector):
             own(registry=registry)
         telemetry = TelemetryServer(self.unhealthy, self.unready, registry)
+        host, port = self.metrics
         try:
-            await telemetry.start(self.host, self.port)
+            await telemetry.start(host, port)
         except OSError as error:
-            text = f"--metrics {self.host}:{self.port}: the port cannot be opened ({error})"
-            raise UserError(f"{text}; stop what listens there, or choose another") from error
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        address = f"{host}:{telemetry.port}"
+            raise port_taken("metrics", _text(host, port), error) from error
+        address = _text(host, telemetry.port)
+        held = [self.hold(flag) for flag in self.ports]
         say(f"{self.greeting}\nits health  http://{address}/healthz, /readyz, /metrics")
+        for flag, name in (("otlp-grpc", "OTLP/gRPC"), ("otlp-http", "OTLP/HTTP")):
+            if flag in self.ports:
+                say(f"{name}   {_text(*self.ports[flag])}")
         keepers = [asyncio.create_task(self.keep(number)) for number in range(self.count)]
         counting = asyncio.create_task(self.count_unhealthy())
-        say(f"ready metrics={address}")
+        told = "".join(f" {flag}={_text(*where)}" for flag, where in self.ports.items())
+        say(f"ready metrics={address}{told}")
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait([waiting, *keepers], return_when=asyncio.FIRST_COMPLETED)
         self.stopping.set()
@@ -97,9 +102,34 @@ class _Supervisor:
         await asyncio.gather(*keepers)
         counting.cancel()
         await telemetry.stop()
+        for sockets in held:
+            for one in sockets:
+                one.close()
         if not self.code:
-            say("stopped; what is not stored is still in Kafka")
+            say("stopped; what was acknowledged is stored, what is in Kafka and not stored is still there")
         return self.code
+
+    def hold(self, flag: str) -> list[socket.socket]:
+        """Bind a port that workers open, so that it stays theirs while none does; port 0 becomes a free one.
+
+        Workers can listen there, for a port that may be reused is taken only by those who listen.
+
+        Raises:
+            UserError: somebody listens there.
+        """
+        host, port = self.ports[flag]
+        held = []
+        try:
+            for family, *_, found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                where = (found[0], port, *found[2:])
+                # One that shares would not notice others that share: the workers of another supervisor.
+                _bind(family, where, shared=False).close()
+                held.append(_bind(family, where, shared=self.count > 1))
+                port = held[-1].getsockname()[1]
+        except OSError as error:
+            raise port_taken(flag, _text(host, port), error) from error
+        self.ports[flag] = host, port
+        return held
 
     async def keep(self, number: int) -> None:
         """Run a worker, and again when it ends; returns when stopping, or if it can never start."""
@@ -126,7 +156,8 @@ class _Supervisor:
 
     async def start(self, number: int) -> _Worker:
         beats, write = os.pipe()
-        arguments = ["translate", "--worker", str(write)]
+        arguments = ["translate", "--worker", str(write), "--workers", str(self.count)]
+        arguments += [f"--{flag}={_text(*where)}" for flag, where in self.ports.items()]
         if self.config:
             arguments += ["--config", self.config]
         process = await asyncio.create_subprocess_exec(
@@ -183,12 +214,37 @@ def _listen(worker: _Worker, beats: int) -> None:
             worker.beats += 1
 
 
-def main(config: str, workers: str, host: str, port: str, greeting: str) -> int:
-    """Supervise until one of STOP_SIGNALS; exit code 1 where it cannot begin."""
+def _text(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind(family: int, where: tuple[str | int, ...], *, shared: bool) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        bound.bind(where)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def main(task: str) -> int:
+    """Supervise until one of STOP_SIGNALS; exit code 1 where it cannot begin.
+
+    `task` is JSON: config, workers, metrics, ports and greeting, see `translate.translate`.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     folder = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    told = json.loads(task)
+    ports = {flag: tuple(where) for flag, where in told["ports"].items()}
     try:
-        supervisor = _Supervisor(config, int(workers), host, int(port), greeting, folder)
+        supervisor = _Supervisor(
+            told["config"], told["workers"], tuple(told["metrics"]), ports, told["greeting"], folder
+        )
         return asyncio.run(supervisor.run(StopSignals()))
     except UserError as error:
         print(f"spanhouse: {error}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""`spanhouse translate`: Kafka to a ClickHouse server, in one or more worker processes.
+"""`spanhouse translate`: Kafka, OTLP or both to a ClickHouse server, in one or more worker processes.
 
-The first process supervises (spanhouse.supervise). Each worker is a member of the consumer group and says
-once a second how it is.
+The first process supervises (spanhouse.supervise). Each worker is a member of the consumer group, or listens
+on the OTLP ports, and says once a second how it is.
 """
 
 from __future__ import annotations
@@ -13,29 +13,25 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from spanhouse import dedup
 from spanhouse.config import Config, build_processors
 from spanhouse.errors import Unavailable, UserError
-from spanhouse.exporters.clickhouse_server import ClickHouseServer
-from spanhouse.exporters.dead_letters import DeadLetters
+from spanhouse.exporters.clickhouse_server import ClickHouseServer, PipelineExporter
 from spanhouse.otlp import decode
 from spanhouse.processing import build_processing
-from spanhouse.receivers.kafka import KafkaReceiver
-from spanhouse.receivers.kafka_client import check, connection
-from spanhouse.receivers.kafka_work import Work
+
+if TYPE_CHECKING:
+    from spanhouse.processing import Processing
 
 log = logging.getLogger(__name__)
 
 _BEAT_S: Final = 1.0
 _ROLLUPS_S: Final = 30.0
-_SILENT_S: Final = 30.0
-_RESTART_AFTER_S: Final = (0.5, 30.0)
-# A worker that ran for so long is started again at once.
-_STEADY_S: Final = 60.0
-_STOP_S: Final = 60.0
 
 
 def hash_key(config: Config) -> str:
@@ -68,6 +64,19 @@ def server(config: Config) -> ClickHouseServer:
     )
 
 
+class Receiver(Protocol):
+    """What a worker runs; see `receivers.kafka` and `receivers.otlp`."""
+
+    def run(self) -> None:
+        """Take spans until the worker is to stop, then store what was taken, and return."""
+
+    def problem(self) -> str:
+        """Why nothing, or not everything, is stored just now; '' where all is well."""
+
+    def stalled(self) -> str:
+        """Why the process is not getting on, however long it tries; '' where it is."""
+
+
 def translate(config: Config, path: Path | None, workers: int) -> NoReturn:
     """Become the supervisor of `workers` processes; `path` is the file of `config`.
 
@@ -76,20 +85,35 @@ def translate(config: Config, path: Path | None, workers: int) -> NoReturn:
     """
     hash_key(config)
     server(config).close()
-    check(config.receivers.kafka)
-    # Anew, without what only the check needed: the supervisor is there all the time and does little.
-    kafka = config.receivers.kafka
-    greeting = f"translating {kafka.topic} of {kafka.brokers} into {config.exporters.clickhouse.url}"
-    arguments = [str(path or ""), str(workers), config.metrics.host, str(config.metrics.port), greeting]
-    os.execv(sys.executable, [sys.executable, "-m", "spanhouse.supervise", *arguments])
+    sources, ports = [], {}
+    if "kafka" in (names := _receivers(config)):
+        from spanhouse.receivers.kafka_client import check
+
+        kafka = config.receivers.kafka
+        check(kafka)
+        sources.append(f"{kafka.topic} of {kafka.brokers}")
+    if "otlp" in names:
+        ports = {"otlp-grpc": config.otlp_grpc, "otlp-http": config.otlp_http}
+        sources.append("what comes by OTLP")
+    greeting = f"translating {' and '.join(sources)} into {config.exporters.clickhouse.url}"
+    # Anew, without what only the checks needed: the supervisor is there all the time and does little.
+    task = {
+        "config": str(path or ""),
+        "workers": workers,
+        "metrics": config.metrics,
+        "ports": ports,
+        "greeting": greeting,
+    }
+    os.execv(sys.executable, [sys.executable, "-m", "spanhouse.supervise", json.dumps(task)])
 
 
-def run_worker(config: Config, beats: int) -> int:
+def run_worker(config: Config, beats: int, *, shared: bool) -> int:
     """One worker: translate until SIGTERM, or until the supervisor is gone.
 
     Args:
         config: the supervisor's.
         beats: file descriptor to say on, once a second, how it is.
+        shared: whether there are other workers, which listen on the same ports.
     """
     for noisy in ("urllib3.connectionpool", "clickhouse_connect"):
         logging.getLogger(noisy).setLevel(logging.ERROR)  # each failure is told by us, once
@@ -103,23 +127,65 @@ def run_worker(config: Config, beats: int) -> int:
     store = server(config)
     if not _check(store, stop, beats):
         return 0
-    kafka = config.receivers.kafka
-    letters = DeadLetters(kafka.dead_letters, connection(kafka))
-    receiver = KafkaReceiver(kafka, Work(build_processing(processors), store, letters), stop)
+    receivers = _build(config, build_processing(processors), store, stop, shared=shared)
 
     def beat() -> None:
         while True:  # also while it stores the last
-            problem = "stopping" if stop.is_set() else receiver.problem()
-            _say(beats, {"problem": problem, "stalled": receiver.stalled()})
+            problems = ["stopping"] if stop.is_set() else [receiver.problem() for receiver in receivers]
+            stalled = [receiver.stalled() for receiver in receivers]
+            _say(beats, {"problem": _joined(problems), "stalled": _joined(stalled)})
             time.sleep(_BEAT_S)
 
     threading.Thread(target=beat, daemon=True).start()
     keeper = threading.Thread(target=_keep_rollups, args=(store, stop), name="rollups")
     keeper.start()
-    receiver.run()
-    keeper.join()
-    store.close()
+    try:
+        _run(receivers, stop)
+    finally:
+        stop.set()
+        keeper.join()
+        store.close()
     return 0
+
+
+def _receivers(config: Config) -> list[str]:
+    return config.service.pipelines.traces.receivers or ["kafka"]
+
+
+def _build(
+    config: Config, processing: Processing, store: ClickHouseServer, stop: threading.Event, *, shared: bool
+) -> list[Receiver]:
+    """The receivers of `config`; each loads only what it needs."""
+    receivers: list[Receiver] = []
+    names = _receivers(config)
+    if "kafka" in names:
+        from spanhouse.exporters.dead_letters import DeadLetters
+        from spanhouse.receivers.kafka import KafkaReceiver
+        from spanhouse.receivers.kafka_client import connection
+        from spanhouse.receivers.kafka_work import Work
+
+        kafka = config.receivers.kafka
+        letters = DeadLetters(kafka.dead_letters, connection(kafka))
+        receivers.append(KafkaReceiver(kafka, Work(processing, store, letters), stop))
+    if "otlp" in names:
+        from spanhouse.receivers.otlp import OtlpReceiver
+
+        receivers.append(OtlpReceiver(config, processing, PipelineExporter(store), stop, shared=shared))
+    return receivers
+
+
+def _run(receivers: Sequence[Receiver], stop: threading.Event) -> None:
+    """All of them until `stop`; where one ends with an error, the others are stopped, too."""
+    with ThreadPoolExecutor(len(receivers), "receive") as pool:
+        runs = [pool.submit(receiver.run) for receiver in receivers]
+        wait(runs, return_when=FIRST_COMPLETED)
+        stop.set()
+    for run in runs:
+        run.result()
+
+
+def _joined(problems: Sequence[str]) -> str:
+    return "; ".join(problem for problem in problems if problem)
 
 
 def _keep_rollups(store: ClickHouseServer, stop: threading.Event) -> None:

@@ -6,17 +6,14 @@ import asyncio
 import errno
 import json
 import os
-import resource
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from spanhouse import dedup, rollups, running
 from spanhouse.batch import Processor
 from spanhouse.clickhouse_http.server import Limits, start_clickhouse_http
 from spanhouse.config import Address, Config, build_processors
-from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.foreground import StopSignals, say
 from spanhouse.objectives import set_statements
@@ -24,10 +21,9 @@ from spanhouse.otlp import decode
 from spanhouse.page.access import is_loopback
 from spanhouse.page.server import PageServer
 from spanhouse.pipeline import Pipeline
+from spanhouse.ports import Start, Stop, allow_connections, open_port, otlp_servers
 from spanhouse.processing import build_processing
 from spanhouse.processors.guard import Guard
-from spanhouse.receivers.otlp_grpc import start_otlp_grpc
-from spanhouse.receivers.otlp_http import start_otlp_http
 from spanhouse.store import Store, query_text
 from spanhouse.telemetry import TelemetryServer
 
@@ -42,9 +38,7 @@ def up(config: Config, *, demo: bool) -> None:
     say("loading the decoder (the very first start compiles it, about half a minute)")
     decode.warm_up()
     dedup.warm_up()
-    # A connection is a file: the usual soft limit of 1,024 is soon reached.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    allow_connections()
     stop = StopSignals()
     say(f"opening the store in {config.data}")
     store = Store(config.data)
@@ -108,20 +102,13 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
         lambda: "" if pipeline.healthy() else "the pipeline's threads have ended; restart, and see the log",
         lambda: "" if ready else "starting or shutting down",
     )
-    stops: list[Callable[[], Awaitable[None]]] = []
+    stops: list[Stop] = []
     demo_process: asyncio.subprocess.Process | None = None
     try:
         ports: dict[str, Address] = {}
         token = page_token(config)
         for name, address, start in _servers(config, store, pipeline, telemetry, token, ports):
-            try:
-                port, stop_server = await start(address)
-            except (OSError, RuntimeError) as error:
-                raise UserError(
-                    f"--{name} {address}: the port cannot be opened ({error}); "
-                    f"stop what listens there, or choose another with --{name} HOST:PORT"
-                ) from error
-            ports[name] = Address(address.host, port)
+            ports[name], stop_server = await open_port(name, address, start)
             stops.append(stop_server)
         running.mark(config.data, str(ports["clickhouse-http"]))
         ready = True
@@ -143,9 +130,6 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
     say("stopped; everything acknowledged is stored")
 
 
-Start = Callable[[Address], Awaitable[tuple[int, Callable[[], Awaitable[None]]]]]
-
-
 def _servers(
     config: Config,
     store: Store,
@@ -156,19 +140,7 @@ def _servers(
 ) -> list[tuple[str, Address, Start]]:
     """(flag, address, how to start it) of every port, in the order of starting; `ports` has those started."""
 
-    async def otlp_grpc(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
-        server = await start_otlp_grpc(
-            pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
-        )
-        return server.port, server.stop
-
-    async def otlp_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
-        server = await start_otlp_http(
-            pipeline, address.host, address.port, max_body_bytes=config.max_body_bytes
-        )
-        return server.port, server.stop
-
-    async def clickhouse_http(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+    async def clickhouse_http(address: Address) -> tuple[int, Stop]:
         settings = config.exporters.clickhouse
         server = await start_clickhouse_http(
             store,
@@ -184,7 +156,7 @@ def _servers(
         )
         return server.port, server.stop
 
-    async def page(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+    async def page(address: Address) -> tuple[int, Stop]:
         settings = config.exporters.clickhouse
         server = PageServer(
             ports["clickhouse-http"],
@@ -203,15 +175,14 @@ def _servers(
             return await page(Address(address.host, 0))
         return server.port, server.stop
 
-    async def metrics(address: Address) -> tuple[int, Callable[[], Awaitable[None]]]:
+    async def metrics(address: Address) -> tuple[int, Stop]:
         await telemetry.start(address.host, address.port)
         return telemetry.port, telemetry.stop
 
     return [
         ("metrics", config.metrics, metrics),
         ("clickhouse-http", config.clickhouse_http, clickhouse_http),
-        ("otlp-grpc", config.otlp_grpc, otlp_grpc),
-        ("otlp-http", config.otlp_http, otlp_http),
+        *otlp_servers(config, pipeline),
         # After those whose addresses it tells.
         ("page", config.page.listen, page),
     ]

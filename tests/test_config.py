@@ -208,7 +208,7 @@ WRONG = {
     ),
     "service: {pipelines: {traces: {processors: [guard, guard]}}}": '"guard" is listed twice',
     "service: {pipelines: {traces: {receivers: [kafak]}}}": '"kafak" is not defined; did you mean "kafka"?',
-    "service: {pipelines: {traces: {receivers: []}}}": "receivers: expected at least one of: otlp",
+    "service: {pipelines: {traces: {exporters: []}}}": "exporters: expected at least one of: clickhouse",
     "service: {pipelines: {metrics: {}}}": "1: service.pipelines.metrics: unknown key",
     "objectives:\n  - service: a\n    availability: 99.9": (
         "3: objectives[0].availability: expected a number less than 1"

@@ -223,6 +223,18 @@ def test_of_a_window_that_was_outrun_the_missing_rows_are_inserted(
     assert totals(clickhouse) == [(50, 350)] * 3
 
 
+def test_of_rows_that_came_by_otlp_the_missing_ones_are_inserted(
+    server: ClickHouseServer, clickhouse: ClickHouse
+) -> None:
+    batch, begun = rows(20).drop_columns(["topic", "partition", "offset"]), now()
+    server.insert(batch.slice(0, 12), token="a")
+    for _ in range(2):
+        # As after a kill at the wrong moment, ClickHouse believes to have all of them.
+        server.insert(batch, token="a", repeated=begun)
+        assert totals(clickhouse) == [(20, 140)] * 3
+    assert server.recent_spans().height == 20
+
+
 def test_seeding_gives_the_last_spans_of_the_partition(server: ClickHouseServer) -> None:
     first, second = rows(10), rows(10, first=10)
     for token, table in (("a", first), ("b", second), ("c", rows(10, first=5, partition=1))):
@@ -242,7 +254,7 @@ def test_seeding_gives_the_last_spans_of_the_partition(server: ClickHouseServer)
 def test_existing_spans_are_told_from_new_ones(
     server: ClickHouseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clickhouse_server, "_TRACES", 7)
+    monkeypatch.setattr("spanhouse.exporters.stored._TRACES", 7)
     stored, new = rows(20, step=-DAY), rows(5, step=-DAY)
     server.insert(stored, token="a")
     keys = pl.DataFrame(pa.concat_tables([new, stored]).select(["trace_id", "span_id", "ts"]))

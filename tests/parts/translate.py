@@ -57,6 +57,11 @@ class Translator:
             assert time.monotonic() < deadline, f"translate does not answer:\n{self.process.tail()}"
             time.sleep(0.05)
 
+    def addresses(self) -> dict[str, str]:
+        """Where it takes OTLP, by flag."""
+        (*_, ready) = re.findall(r"^ready (.*)$", self.log.read_text(), re.MULTILINE)
+        return dict(re.findall(r"(\S+)=(\S+)", ready))
+
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of /healthz, /readyz or /metrics."""
         answer = requests.get(self.url + path, timeout=30)

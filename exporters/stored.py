@@ -1,0 +1,86 @@
+"""What `agent_events` holds already: the proof that an insert which may be a repetition begins with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import polars as pl
+import pyarrow as pa
+
+# Rows whose day may have expired meanwhile are not looked for.
+KEPT: Final = timedelta(days=88)
+
+# Traces in one question; a parameter over 128 kB is refused by servers.
+_TRACES: Final = 2_000
+_IDS: Final = ("trace_id", "span_id")
+
+
+class Stored(ABC):
+    """The rows of a store. Every method raises Unavailable if the store could not be asked."""
+
+    @abstractmethod
+    def query(self, name: str, **parameters: Any) -> pl.DataFrame:
+        """The result of `sql/queries/<name>.sql`."""
+
+    def spans(self, topic: str, partition: int, before: int, limit: int) -> pl.DataFrame:
+        """trace_id and span_id of the rows of a partition below offset `before`, the last `limit` of them."""
+        lowest = max(before - limit, 0)
+        return self.query(
+            "recent_spans", topic=topic, partition=partition, before=before, lowest=lowest, limit=limit
+        )
+
+    def recent_spans(self) -> pl.DataFrame:
+        """trace_id and span_id of the rows stored last, wherever they came from."""
+        return self.query("spans_of_last_hour")
+
+    def existing(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """Which of the spans `keys` (trace_id, span_id, ts) are stored: their trace_id and span_id."""
+        found = [pl.DataFrame(schema=dict.fromkeys(_IDS, pl.String))]
+        for part in keys.sort("ts").iter_slices(_TRACES):
+            nanoseconds = part["ts"].dt.epoch("ns")
+            stored = self.query(
+                "stored_spans",
+                traces=part["trace_id"].unique().to_list(),
+                earliest=nanoseconds.min(),
+                latest=nanoseconds.max(),
+            )
+            found.append(part.select(_IDS).join(stored, on=_IDS, how="semi"))
+        return pl.concat(found).unique()
+
+    def missing(self, table: pa.Table) -> pa.Table:
+        """The rows of `table` that are not stored.
+
+        They are of one partition's offsets, and looked for there; or, without a place in Kafka, of spans that
+        are stored wherever they came from.
+        """
+        placed = "offset" in table.column_names
+        names = (*_IDS, "ts", "offset") if placed else (*_IDS, "ts")
+        keys = pl.DataFrame({name: pl.Series(table[name]) for name in names}).with_row_index("row")
+        keys = keys.filter(pl.col("ts") > datetime.now(UTC) - KEPT)
+        if keys.is_empty():
+            return table.slice(0, 0)
+        rows = (
+            self._not_of_offsets(keys, table)
+            if placed
+            else keys.join(self.existing(keys), on=_IDS, how="anti")
+        )
+        return table.take(rows["row"].sort().to_arrow())
+
+    def _not_of_offsets(self, keys: pl.DataFrame, table: pa.Table) -> pl.DataFrame:
+        nanoseconds = keys["ts"].dt.epoch("ns")
+        stored = self.query(
+            "rows_of_offsets",
+            topic=table["topic"][0].as_py(),
+            partition=table["partition"][0].as_py(),
+            first=keys["offset"].min(),
+            last=keys["offset"].max(),
+            earliest=nanoseconds.min(),
+            latest=nanoseconds.max(),
+        )
+        # A message may hold a span twice.
+        place = (*_IDS, "offset")
+        keys = keys.with_columns(number=pl.int_range(pl.len()).over(place))
+        joined = keys.join(stored, on=place, how="left")
+        return joined.filter(pl.col("number") >= pl.col("rows").fill_null(0))
