@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from spanhouse import rollups
 from spanhouse.errors import Unavailable
+from spanhouse.exporters import native
 from spanhouse.store import EVERY_BLOCK, Store, query_text
 
 TABLE: Final = "agent_events"
@@ -24,8 +25,8 @@ class EmbeddedClickHouse:
         self._store = store
         self._session: Any = store.session()
 
-    def insert(self, table: pa.Table) -> None:
-        """Store `table` (columns of `agent_events`); when it returns, rows and rollups are there.
+    def insert(self, rows: pl.DataFrame) -> None:
+        """Store rows (columns of `rows.ROW`); when it returns, they and the rollups are there.
 
         Raises:
             Unavailable: the engine refused or failed; nothing, or a part of it, may have been stored.
@@ -33,20 +34,20 @@ class EmbeddedClickHouse:
         if not self._store.in_place():
             # The engine would make new folders, and lose them at the next start.
             raise Unavailable(f"the store's folder {self._store.path} was removed; start spanhouse again")
-        columns = ", ".join(f"`{name}`" for name in table.column_names)
+        columns = ", ".join(f"`{name}`" for name in native.names(rows.columns))
         try:
             if self._store.rollups_doubtful:
                 rollups.repair(self._store)
                 self._store.rollups_doubtful = False
             with _memory_file() as file:
-                with pa.ipc.new_stream(file, table.schema) as writer:
-                    writer.write_table(table)
-                file.seek(0)
+                for part in native.block(rows):
+                    file.write(part)
+                file.flush()
                 # Not by `send_insert`: it reports success where the rows could not be written (chDB 26.9,
                 # a full disk).
                 self._session.query(
                     f"INSERT INTO {TABLE} ({columns}) FROM INFILE '/dev/fd/{file.fileno()}' "
-                    f"SETTINGS {EVERY_BLOCK} FORMAT ArrowStream"
+                    f"SETTINGS {EVERY_BLOCK} FORMAT Native"
                 )
         except (RuntimeError, OSError) as error:
             # The rows may be there and their views' not, as after a crash.

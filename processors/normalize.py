@@ -20,7 +20,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spanhouse.batch import NORMALIZED
+from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
 from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, load
 
@@ -32,7 +32,6 @@ MODEL_KINDS: Final = ("llm", "embedding", "rerank")
 SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 # No call reads or writes more; a larger count is not one and would only overflow the cost.
 MAX_TOKENS: Final = 1_000_000_000
-_TOKENS: Final = tuple(name for name in NORMALIZED if name.startswith("tokens_"))
 
 
 class Normalize:
@@ -124,13 +123,15 @@ class Normalize:
             default = pl.lit(_DEFAULTS.get(column, "" if dtype == pl.String else 0), dtype)
             direct = [r for r in self._rules[column] if not (r.is_column and r.source in COLUMNS)]
             found = [expr for rule in direct for expr in _exprs(rule, dtype, present)]
+            if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
+                found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
             by_column = [r for r in self._rules[column] if r.is_column and r.source in COLUMNS]
             if by_column:
                 guesses = pl.coalesce(*(e for r in by_column for e in _exprs(r, dtype, ())), pl.lit(""))
                 expr = pl.when(pl.col(column) == "").then(guesses).otherwise(column)
                 inferred.append((column, expr, {r.source for r in by_column}))
-        usage = [rule.source for column in (*_TOKENS, "reported_cost_usd") for rule in self._rules[column]]
+        usage = [rule.source for column in (*TOKENS, "reported_cost_usd") for rule in self._rules[column]]
         has_usage = any(name in present or f"{name}~" in present for name in usage)
         return _Plan(columns, inferred, has_usage)
 
@@ -156,7 +157,7 @@ class Normalize:
         counts[rows[repeats]] = False
         where = pl.lit(pl.Series(counts))
         return batch.with_columns(
-            *(pl.when(where).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name) for name in _TOKENS),
+            *(pl.when(where).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name) for name in TOKENS),
             pl.when(where).then("reported_cost_usd").alias("reported_cost_usd"),
         )
 
@@ -270,6 +271,15 @@ def _exprs(rule: Rule, dtype: Any, present: tuple[str, ...]) -> list[pl.Expr]:
     return [
         _if_status(rule, _value(rule, name, dtype)) for name in sources if rule.is_column or name in present
     ]
+
+
+def _plain(rules: Sequence[Rule], dtype: Any, present: tuple[str, ...]) -> pl.Expr | None:
+    """The raw column that the last of the rules takes as it is, None if that is not what it does."""
+    last = next((r for r in reversed(rules) if _exprs(r, dtype, present)), None)
+    if dtype != pl.String or last is None or not last.is_identity or last.status or last.is_column:
+        return None
+    name = last.source if f"{last.source}~" not in present else f"{last.source}~"
+    return pl.col(name)
 
 
 def _if_status(rule: Rule, value: pl.Expr) -> pl.Expr:

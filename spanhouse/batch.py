@@ -128,6 +128,8 @@ NORMALIZED: Final[Schema] = {
     "span_kind": pl.String,
 }
 
+TOKENS: Final = tuple(name for name in NORMALIZED if name.startswith("tokens_"))
+
 # Low-cardinality columns that the rollups group by; guard limits how many values each may have.
 DIMENSIONS: Final = (
     "tenant_id", "env", "service", "agent", "workflow", "kind", "operation", "provider", "model",

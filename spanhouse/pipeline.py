@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import polars as pl
-import pyarrow as pa
 
 from spanhouse import metrics
 from spanhouse.dedup import SeenSpans
@@ -42,7 +41,7 @@ SEEN_SPANS: Final = 1_000_000
 class Exporter(Protocol):
     """Where rows go. Both raise Unavailable if it is not certain that they did what they say."""
 
-    def insert(self, table: pa.Table) -> None:
+    def insert(self, rows: pl.DataFrame) -> None:
         """Store the rows; they are there when it returns."""
 
     def recent_spans(self) -> pl.DataFrame:
@@ -184,7 +183,7 @@ class Pipeline:
     def _insert_loop(self) -> None:
         while (batch := self._ready.get()) is not None:
             try:
-                stored = self._insert(batch.finished.table)
+                stored = self._insert(batch.finished.rows)
             except BaseException as error:  # told to every sender; the next batch may succeed
                 self._doubtful = True
                 outcome = error if isinstance(error, Unavailable) else Unavailable(str(error))
@@ -197,17 +196,17 @@ class Pipeline:
             metrics.SPANS_STORED.inc(stored)
             self._accept(batch)
 
-    def _insert(self, table: pa.Table) -> int:
+    def _insert(self, rows: pl.DataFrame) -> int:
         """Store the rows whose span is not stored yet; returns how many."""
         if self._doubtful:
             self._seen.add_spans(self._exporter.recent_spans())
             self._doubtful = False
-        table, keys = self._seen.without_repeated(table)
-        if table.num_rows:
+        rows, keys = self._seen.without_repeated(rows)
+        if rows.height:
             with timed("insert"):
-                self._exporter.insert(table)
+                self._exporter.insert(rows)
             self._seen.add(keys)
-        return int(table.num_rows)
+        return rows.height
 
     def _accept(self, batch: _Batch) -> None:
         reasons: dict[int, list[tuple[str, int]]] = {}

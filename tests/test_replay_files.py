@@ -272,7 +272,7 @@ def test_rows_become_the_rows_they_were(
         span.span_id = number.to_bytes(8)  # the same one twice is stored once
     (result,) = processing().run([message.SerializeToString()])
     assert isinstance(result, Processed)
-    table = result.finished.table
+    table = result.finished.rows
     rows = np.arange(table.num_rows)
     table = (
         table.append_column("topic", pa.array(np.where(rows % 2, "some topic", "")))
@@ -298,7 +298,7 @@ def test_a_row_that_is_none_costs_itself_only(store: Store, target: _Embedded, t
     (result,) = processing().run([request(9).SerializeToString()])
     assert isinstance(result, Processed)
     exporter = EmbeddedClickHouse(store)
-    exporter.insert(result.finished.table)
+    exporter.insert(result.finished.rows)
     exporter.close()
     export(store, tmp_path / "rows.parquet")
     rows = pl.read_parquet(tmp_path / "rows.parquet", use_pyarrow=True)
