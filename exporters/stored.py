@@ -52,10 +52,11 @@ class Stored(ABC):
     def missing(self, table: pa.Table) -> pa.Table:
         """The rows of `table` that are not stored.
 
-        They are of one partition's offsets, and looked for there; or, without a place in Kafka, of spans that
-        are stored wherever they came from.
+        Rows of one partition are looked for among its offsets; others, and those without a place in Kafka, by
+        their spans, wherever these came from.
         """
-        placed = "offset" in table.column_names
+        place = [name for name in ("topic", "partition") if name in table.column_names]
+        placed = bool(place) and table.group_by(place).aggregate([]).num_rows == 1
         names = (*_IDS, "ts", "offset") if placed else (*_IDS, "ts")
         keys = pl.DataFrame({name: pl.Series(table[name]) for name in names}).with_row_index("row")
         keys = keys.filter(pl.col("ts") > datetime.now(UTC) - KEPT)

@@ -18,7 +18,7 @@ from spanhouse.dedup import SeenSpans
 from spanhouse.errors import Unavailable
 from spanhouse.exporters.dead_letters import DeadLetter, DeadLetters, dead_letters
 from spanhouse.processing import Failed, Processing
-from spanhouse.receivers.kafka_ranges import Partition, Plan, Range
+from spanhouse.receivers.kafka_ranges import Partition, Plan, Range, offset_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class Store(Protocol):
 class Work:
     """The work of one consumer, for threads other than its own.
 
-    `process` is for one thread; the others may run in several, for one range of a partition at a time.
+    All may run in several threads, for one range of a partition at a time.
 
     Args:
         processing: makes rows of messages.
@@ -69,8 +69,8 @@ class Work:
 
     def process(self, partition: Partition, found: Range) -> Range:
         """Make rows, and letters about what makes none, of a range's messages; gives it back."""
-        payloads = [message.value for message in found.messages]
-        offsets = np.array([message.offset for message in found.messages], np.int64)
+        payloads = [_bytes(message.value()) for message in found.messages]
+        offsets = np.array([message.offset() for message in found.messages], np.int64)
         for result in self._processing.run(payloads):
             first = result.first
             if isinstance(result, Failed):
@@ -96,8 +96,8 @@ class Work:
         """Store a range whose plan is committed, however often it takes; for one of the insert threads."""
         repeated = plan.at if found.recovered is not None else None
         assert partition.seen is not None
-        places = [(message.offset, message.key) for message in found.messages]
         if found.letters:
+            places = [(offset_of(message), _bytes(message.key())) for message in found.messages]
             self._try_or_leave(
                 partition,
                 lambda: self._letters.send(found.letters, partition.topic, partition.number, places),
@@ -142,6 +142,10 @@ class Work:
             if partition.abandoned.wait(pause):
                 return False
             pause = min(2 * pause, longest)
+
+
+def _bytes(value: bytes | str | None) -> bytes:
+    return value.encode() if isinstance(value, str) else value or b""
 
 
 def _placed(table: pa.Table, topic: str, partition: int, offsets: npt.NDArray[np.int64]) -> pa.Table:

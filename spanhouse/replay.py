@@ -34,7 +34,7 @@ from spanhouse.otlp import decode
 from spanhouse.processing import Failed, Processed, Processing, build_processing
 from spanhouse.processors.guard import Guard
 from spanhouse.receivers.replay import IDS, PLACE, Batch
-from spanhouse.store import Store, query_text
+from spanhouse.store import Store
 from spanhouse.translate import hash_key as server_hash_key
 from spanhouse.translate import server
 from spanhouse.up import store_processors
@@ -81,31 +81,6 @@ class Target(Protocol):
 
     def existing(self, keys: pl.DataFrame) -> pl.DataFrame:
         """trace_id and span_id of those of `keys` (trace_id, span_id, ts) that are stored."""
-
-
-class _Embedded:
-    """The embedded store as a target."""
-
-    def __init__(self, store: Store) -> None:
-        self._exporter = EmbeddedClickHouse(store)
-        self._client = store.client()
-
-    def insert(self, table: pa.Table, *, token: str) -> None:  # noqa: ARG002 nobody else is there to race with
-        self._exporter.insert(table)
-
-    def existing(self, keys: pl.DataFrame) -> pl.DataFrame:
-        starts = keys["ts"].dt.epoch("ns")
-        parameters = {
-            "traces": keys["trace_id"].unique().to_list(),
-            "earliest": starts.min(),
-            "latest": starts.max(),
-        }
-        found = self._client.query_arrow(query_text("stored_spans"), parameters=parameters)
-        return keys.select(IDS).join(pl.DataFrame(found), on=IDS, how="semi")
-
-    def close(self) -> None:
-        self._client.close()
-        self._exporter.close()
 
 
 @dataclass(slots=True)
@@ -350,7 +325,7 @@ def _target(
             if running.was_unclean(data):
                 rollups.repair(store)
             running.mark(data)
-        embedded = _Embedded(store)
+        embedded = EmbeddedClickHouse(store)
         try:
             yield embedded, store_processors(config, store)
         finally:
