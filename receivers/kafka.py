@@ -45,13 +45,13 @@ from spanhouse.receivers.kafka_work import Store, Work
 log = logging.getLogger(__name__)
 
 # A range is closed at this many bytes of messages, whatever the number of its spans.
-RANGE_BYTES: Final = 16 << 20
+RANGE_BYTES: Final = 64 << 20
 # Bytes of messages that may wait in one process; a partition that brings more is paused.
-BUFFER_BYTES: Final = 64 << 20
+BUFFER_BYTES: Final = 128 << 20
 
 _CONSUME_MESSAGES: Final = 2000
 _TURN_S: Final = 0.05
-_INSERT_THREADS: Final = 4
+_INSERT_THREADS: Final = 2
 # Ranges that are made into rows or wait for an insert, in one process: rows take several times the room of
 # their messages.
 _READY_RANGES: Final = 2
