@@ -1,17 +1,32 @@
 """The straightforward Python translator, to compare with: protobuf objects and a dict per span.
 
 It makes the most important columns of `agent_events`: no masking of texts, no limits, no nested usage, a
-table of six prices. So it does less than spanhouse for a span.
+table of six prices. So it does less than spanhouse for a span. `python -m bench.baseline PORT URL` serves
+OTLP/gRPC and inserts into the ClickHouse server at URL.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import queue
+import sys
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any, Final
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+import clickhouse_connect
+import grpc
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -40,12 +55,14 @@ _PRICES: Final = {
     "claude-haiku-4-5-20251001": (Decimal(1), Decimal(5)),
     "gemini-2.5-flash": (Decimal("0.3"), Decimal("2.5")),
 }
+_THREADS: Final = 64
+_INSERT_ROWS: Final = 10_000
+_INSERT_SECONDS: Final = 0.2
 _HASH_KEY: Final = b"a key for benchmarks, of 32 bytes."
 
 
-def rows(payload: bytes) -> list[Row]:
-    """A dict for each span of a serialized ExportTraceServiceRequest."""
-    request = ExportTraceServiceRequest.FromString(payload)
+def rows(request: ExportTraceServiceRequest) -> list[Row]:
+    """A dict for each span."""
     made = []
     for resource_spans in request.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
@@ -103,3 +120,58 @@ def _value(value: AnyValue) -> Any:
     if kind == "kvlist_value":
         return _attributes(value.kvlist_value.values)
     return getattr(value, kind) if kind else None
+
+
+class Translator(TraceServiceServicer):
+    """The gRPC service: rows of each request wait until they are inserted together with others'."""
+
+    def __init__(self, url: str) -> None:
+        self._client = clickhouse_connect.get_client(dsn=url, database="spanhouse")
+        self._waiting: queue.Queue[tuple[list[Row], Future[None]]] = queue.Queue()
+        threading.Thread(target=self._insert_loop, daemon=True).start()
+
+    def Export(  # noqa: N802  # the generated class's name
+        self, request: ExportTraceServiceRequest, _context: grpc.ServicerContext
+    ) -> ExportTraceServiceResponse:
+        """Answered when the rows are inserted."""
+        stored: Future[None] = Future()
+        self._waiting.put((rows(request), stored))
+        stored.result()
+        return ExportTraceServiceResponse()
+
+    def _insert_loop(self) -> None:
+        while True:
+            made, futures = [], []
+            deadline = time.monotonic() + _INSERT_SECONDS
+            while len(made) < _INSERT_ROWS:
+                try:
+                    more, future = self._waiting.get(timeout=max(0, deadline - time.monotonic()))
+                except queue.Empty:
+                    break
+                made += more
+                futures.append(future)
+            if not made:
+                continue
+            columns = list(made[0])
+            try:
+                self._client.insert("agent_events", [list(row.values()) for row in made], columns)
+            except Exception as error:  # noqa: BLE001  # told to all whose rows they are
+                for future in futures:
+                    future.set_exception(error)
+            else:
+                for future in futures:
+                    future.set_result(None)
+
+
+def main(port: int, url: str) -> None:
+    """Serve until killed."""
+    options = [("grpc.max_receive_message_length", 64 << 20)]
+    server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
+    add_TraceServiceServicer_to_server(Translator(url), server)
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    server.start()
+    server.wait_for_termination()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2])

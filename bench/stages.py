@@ -89,7 +89,7 @@ def decoders() -> dict[str, Contender]:
         OURS: Contender(decoder.decode),
         OURS_SINGLE: Contender(decoder.decode, together=False),
         PROTOBUF: Contender(lambda requests: [ExportTraceServiceRequest.FromString(r) for r in requests]),
-        BASELINE: Contender(lambda requests: [baseline.rows(request) for request in requests]),
+        BASELINE: Contender(lambda requests: [_rows(request) for request in requests]),
     }
 
 
@@ -104,9 +104,13 @@ def translators() -> dict[str, Contender]:
             assert not result.finished.rejected.height
 
     def theirs(requests: list[bytes]) -> None:
-        pa.Table.from_pylist([row for request in requests for row in baseline.rows(request)])
+        pa.Table.from_pylist([row for request in requests for row in _rows(request)])
 
     return {OURS: Contender(ours), OURS_SINGLE: Contender(ours, together=False), BASELINE: Contender(theirs)}
+
+
+def _rows(request: bytes) -> list[baseline.Row]:
+    return baseline.rows(ExportTraceServiceRequest.FromString(request))
 
 
 def measure(contenders: dict[str, Contender], block: Block, seconds: float, rounds: int) -> dict[str, float]:
