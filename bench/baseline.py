@@ -141,7 +141,8 @@ class Translator(TraceServiceServicer):
 
     def _insert_loop(self) -> None:
         while True:
-            made, futures = [], []
+            made: list[Row] = []
+            futures = []
             deadline = time.monotonic() + _INSERT_SECONDS
             while len(made) < _INSERT_ROWS:
                 try:
@@ -167,7 +168,7 @@ def main(port: int, url: str) -> None:
     """Serve until killed."""
     options = [("grpc.max_receive_message_length", 64 << 20)]
     server = grpc.server(ThreadPoolExecutor(_THREADS), options=options)
-    add_TraceServiceServicer_to_server(Translator(url), server)
+    add_TraceServiceServicer_to_server(Translator(url), server)  # type: ignore[no-untyped-call]
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     server.wait_for_termination()

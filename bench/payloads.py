@@ -21,8 +21,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 SHAPES: Final = ("chat", "prompt", "wide")
 # About.
 SPAN_BYTES: Final = {"chat": 500, "prompt": 20_600, "wide": 2_100}
-# What comes before its ids are the same again.
-_DISTINCT: Final = 1024
+# So many come before values are the same again, but for ids; about 5 MB of the long ones.
+_DISTINCT: Final = {"chat": 1024, "prompt": 256, "wide": 1024}
 _TRACE: Final = 8
 # An SDK's request is of one resource; a Collector's larger ones are of many.
 _RESOURCE: Final = 512
@@ -69,7 +69,7 @@ class Block:
         self.batch = batch
         chance = random.Random(f"{shape} {seed}")
         # Whole requests, and whole traces where that does not make a small batch large.
-        self.spans = batch * max(1, _DISTINCT // batch)
+        self.spans = batch * max(1, _DISTINCT[shape] // batch)
         made = [span for _ in range(-(-self.spans // _TRACE)) for span in _trace(shape, chance)][: self.spans]
         body, starts = bytearray(), []
         self._bounds = [0]
@@ -124,8 +124,8 @@ class Block:
 
 
 def requests(shape: str, batch: int, now_ns: int, seed: int = 1) -> Iterator[bytes]:
-    """Serialized ExportTraceServiceRequests of `batch` spans each, without end."""
-    block, chance = Block(shape, batch, seed), np.random.default_rng(seed)
+    """Serialized ExportTraceServiceRequests of `batch` spans each, without end; ids differ by `now_ns`."""
+    block, chance = Block(shape, batch, seed), np.random.default_rng(now_ns)
     while True:
         yield from block.requests(chance, now_ns)
 
@@ -305,7 +305,8 @@ def _value(key: str, chance: random.Random) -> Any:
 
 def _messages(chance: random.Random) -> str:
     """A conversation, in JSON as the conventions have it."""
-    messages, size = [], 0
+    messages: list[dict[str, Any]] = []
+    size = 0
     while size < _PROMPT_BYTES - 200:
         text = _text(min(chance.randrange(200, 4000), _PROMPT_BYTES - size), chance)
         role = ("user" if len(messages) % 2 else "assistant") if messages else "system"

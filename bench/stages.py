@@ -23,18 +23,19 @@ import polars as pl
 import pyarrow as pa
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from bench import baseline
+from bench import baseline, results
 from bench.payloads import SHAPES, SPAN_BYTES, Block
+from bench.results import BASELINE, OURS
 from spanhouse.config import Config, build_processors
 from spanhouse.otlp.decode import Decoder
 from spanhouse.pipeline import BATCH_BYTES
 from spanhouse.processing import Failed, Processing, build_processing
 
 BATCHES: Final = (1, 8, 64, 512, 8192)
-OURS: Final = "spanhouse"
+# What an SDK sends by default; the figures that are compared from release to release are of these.
+USUAL: Final = ("chat", 512)
 OURS_SINGLE: Final = "spanhouse, a request at a time"
 PROTOBUF: Final = "protobuf objects"
-BASELINE: Final = "dict per span"
 _MAX_SPANS: Final = 8192
 # Larger requests are over every receiver's limit.
 _MAX_REQUEST: Final = 20 << 20
@@ -145,10 +146,12 @@ def _waiting(block: Block, chance: np.random.Generator) -> list[bytes]:
 
 
 def run(
-    seconds: float, rounds: int, shapes: Sequence[str] = SHAPES, batches: Sequence[int] = BATCHES
+    seconds: float, rounds: int, shapes: Sequence[str], batches: Sequence[int], *, peers: bool
 ) -> Iterator[Measured]:
     """Measure both stages for all these shapes and batches."""
     for stage, contenders in (("decode", decoders()), ("arrow", translators())):
+        if not peers:
+            contenders = {name: contenders[name] for name in (OURS, OURS_SINGLE)}
         for shape in shapes:
             for batch in batches:
                 if batch * SPAN_BYTES[shape] <= _MAX_REQUEST:
@@ -167,14 +170,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="turns of each contender (default 5)")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=SHAPES)
     parser.add_argument("--batches", nargs="+", type=int, default=BATCHES)
+    parser.add_argument("--ours", action="store_true", help="without the others")
     parser.add_argument("--save", action="store_true", help="write bench/results.json")
     arguments = parser.parse_args()
     found = []
     print("spans per CPU second")
-    for one in run(arguments.seconds, arguments.rounds, arguments.shapes, arguments.batches):
+    measured = run(
+        arguments.seconds, arguments.rounds, arguments.shapes, arguments.batches, peers=not arguments.ours
+    )
+    for one in measured:
         found.append(one)
         rates = ", ".join(f"{name} {rate:,.0f}" for name, rate in one.rates.items())
         print(f"{one.stage:6} {one.shape:6} {one.batch:5}: {rates}", flush=True)
+    if arguments.save:
+        usual = {one.stage: one.rates[OURS] for one in found if (one.shape, one.batch) == USUAL}
+        figures = {f"{stage}_spans_per_core_s": rate for stage, rate in usual.items()}
+        results.save(figures, "stages", found)
 
 
 if __name__ == "__main__":

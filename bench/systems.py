@@ -16,9 +16,11 @@ import requests
 import yaml
 
 from bench import collector
+from bench.results import BASELINE, GO, OURS
 from tests.harness import eventually
 from tests.parts.process import Process, free_port
 
+HASH_KEY: Final = "a key for benchmarks, of 32 bytes."
 _SAMPLE_SECONDS: Final = 0.1
 
 
@@ -108,13 +110,22 @@ class Peak:
 
 
 def spanhouse(folder: Path, url: str) -> System:
-    grpc, metrics = free_port(), free_port()
-    command = [sys.executable, "-m", "bench.direct", str(grpc), str(metrics), url]
-    stored = (f"http://127.0.0.1:{metrics}/metrics", "spanhouse_spans_stored_total")
-    return System(folder, command, f"127.0.0.1:{grpc}", stored)
+    """`spanhouse translate` from OTLP, one worker."""
+    grpc, http, metrics = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    config = folder / "spanhouse.yaml"
+    settings = {
+        "processors": {"scrub": {"hash_key": HASH_KEY}},
+        "exporters": {"clickhouse": {"url": url}},
+        "service": {"pipelines": {"traces": {"receivers": ["otlp"]}}},
+    }
+    config.write_text(yaml.safe_dump(settings))
+    flags = [f"--config={config}", f"--otlp-grpc={grpc}", f"--otlp-http={http}", f"--metrics={metrics}"]
+    command = [sys.executable, "-m", "spanhouse", "translate", *flags]
+    return System(folder, command, grpc, (f"http://{metrics}/metrics", "spanhouse_spans_stored_total"))
 
 
 def clickhouseexporter(folder: Path, url: str) -> System:
+    """The Go peer, see bench/collector.py."""
     grpc, metrics = (f"127.0.0.1:{free_port()}" for _ in range(2))
     config = folder / "collector.yaml"
     config.write_text(yaml.safe_dump(collector.configuration(grpc, metrics, url)))
@@ -123,12 +134,13 @@ def clickhouseexporter(folder: Path, url: str) -> System:
 
 
 def baseline(folder: Path, url: str) -> System:
+    """See bench/baseline.py."""
     grpc = free_port()
     return System(folder, [sys.executable, "-m", "bench.baseline", str(grpc), url], f"127.0.0.1:{grpc}")
 
 
 SYSTEMS: Final[Mapping[str, Callable[[Path, str], System]]] = {
-    "spanhouse": spanhouse,
-    "clickhouseexporter": clickhouseexporter,
-    "dict per span": baseline,
+    OURS: spanhouse,
+    GO: clickhouseexporter,
+    BASELINE: baseline,
 }
