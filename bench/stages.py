@@ -89,8 +89,8 @@ def decoders() -> dict[str, Contender]:
     return {
         OURS: Contender(decoder.decode),
         OURS_SINGLE: Contender(decoder.decode, together=False),
-        PROTOBUF: Contender(lambda requests: [ExportTraceServiceRequest.FromString(r) for r in requests]),
-        BASELINE: Contender(lambda requests: [_rows(request) for request in requests]),
+        PROTOBUF: Contender(lambda requests: [_parse(request) for request in requests]),
+        BASELINE: Contender(lambda requests: [baseline.decode(_parse(request)) for request in requests]),
     }
 
 
@@ -105,13 +105,13 @@ def translators() -> dict[str, Contender]:
             assert not result.finished.rejected.height
 
     def theirs(requests: list[bytes]) -> None:
-        pa.Table.from_pylist([row for request in requests for row in _rows(request)])
+        pa.Table.from_pylist([row for request in requests for row in baseline.rows(_parse(request))])
 
     return {OURS: Contender(ours), OURS_SINGLE: Contender(ours, together=False), BASELINE: Contender(theirs)}
 
 
-def _rows(request: bytes) -> list[baseline.Row]:
-    return baseline.rows(ExportTraceServiceRequest.FromString(request))
+def _parse(request: bytes) -> ExportTraceServiceRequest:
+    return ExportTraceServiceRequest.FromString(request)
 
 
 def measure(contenders: dict[str, Contender], block: Block, seconds: float, rounds: int) -> dict[str, float]:
