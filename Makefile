@@ -50,6 +50,7 @@ bench: $(BIN)/.installed-test  ## measure spanhouse by itself, a minute and a ha
 bench-peers: parts  ## measure beside the Collector's clickhouseexporter and plain Python, half an hour
 	$(BIN)/python -m bench.stages --save
 	$(BIN)/python -m bench.grpc_to_sink --save
+	$(BIN)/python -m bench.kafka_to_store --save
 	$(BIN)/python -m bench.laptop --save
 	$(BIN)/python -m bench.report
 

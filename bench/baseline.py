@@ -55,7 +55,7 @@ _PRICES: Final = {
     "gemini-2.5-flash": (Decimal("0.3"), Decimal("2.5")),
 }
 _THREADS: Final = 64
-_INSERT_ROWS: Final = 10_000
+INSERT_ROWS: Final = 10_000
 _INSERT_SECONDS: Final = 0.2
 _HASH_KEY: Final = b"a key for benchmarks, of 32 bytes."
 
@@ -171,7 +171,7 @@ class Translator(TraceServiceServicer):
             made: list[Row] = []
             futures = []
             deadline = time.monotonic() + _INSERT_SECONDS
-            while len(made) < _INSERT_ROWS:
+            while len(made) < INSERT_ROWS:
                 try:
                     more, future = self._waiting.get(timeout=max(0, deadline - time.monotonic()))
                 except queue.Empty:

@@ -23,6 +23,8 @@ _FASTEST: Final[dict[str, Any]] = {
         "batch": {"sizer": "items", "min_size": 20_000, "max_size": 25_000, "flush_timeout": "1s"},
     },
 }
+# Of the process: collecting garbage at five times what is live, not twice, takes less CPU and more memory.
+ENVIRONMENT: Final = {"GOGC": "400"}
 
 
 def fetch() -> Path:

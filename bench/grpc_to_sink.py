@@ -11,10 +11,9 @@ turns; each figure is the median of the turns.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -88,15 +87,7 @@ def run(
                     [measure(system, sink, shape, batch, warm_up, seconds) for system in systems]
                     for _ in range(rounds)
                 ]
-                yield from map(_median, zip(*turns, strict=True))
-
-
-def _median(turns: Sequence[Measured]) -> Measured:
-    values = {
-        field.name: statistics.median(getattr(turn, field.name) for turn in turns)
-        for field in fields(Measured)[3:]
-    }
-    return replace(turns[0], **values)
+                yield from map(results.median, zip(*turns, strict=True))
 
 
 def main() -> None:

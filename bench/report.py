@@ -89,6 +89,14 @@ def _grpc_to_sink(rows: Rows) -> list[str]:
     return lines
 
 
+def _kafka_to_store(rows: Rows) -> list[str]:
+    lines = ["| system | spans/s | spans per CPU s | peak memory |", "|---|---|---|---|"]
+    for row in rows:
+        cells = f"{row['spans_per_s']:,.0f} | {row['spans_per_cpu_s']:,.0f} | {row['peak_mb']:,.0f} MB"
+        lines.append(f"| {row['system']} | {cells} |")
+    return lines
+
+
 def _laptop(rows: Rows) -> list[str]:
     [row] = rows
     return [
@@ -107,6 +115,7 @@ def _laptop(rows: Rows) -> list[str]:
 _TABLES: Final[dict[str, Callable[[Rows], list[str]]]] = {
     "stages": _stages,
     "grpc_to_sink": _grpc_to_sink,
+    "kafka_to_store": _kafka_to_store,
     "laptop": _laptop,
 }
 

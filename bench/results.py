@@ -10,10 +10,13 @@ import datetime
 import json
 import os
 import platform
+import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
 
 FILE: Final = Path(__file__).with_name("results.json")
 # The three that are compared.
@@ -48,6 +51,15 @@ def save(figures: Mapping[str, float], table: str, rows: Sequence[Any]) -> None:
     ordered: dict[str, Any] = {name: found[name] for name in FIGURES if name in found}
     ordered |= {"machine": machine(), "date": datetime.date.today().isoformat(), "tables": tables}
     FILE.write_text(json.dumps(ordered, indent=2) + "\n")
+
+
+def median(turns: Sequence[T]) -> T:
+    """One row for the same in several turns: the median of each float, all else as in the first."""
+    first: Any = turns[0]
+    numbers = [field.name for field in fields(first) if isinstance(getattr(first, field.name), float)]
+    medians = {name: statistics.median(getattr(turn, name) for turn in turns) for name in numbers}
+    one: T = replace(first, **medians)
+    return one
 
 
 def machine() -> dict[str, Any]:

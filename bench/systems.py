@@ -32,17 +32,23 @@ class System:
         command: what to run.
         grpc: where it takes OTLP/gRPC.
         stored: its metric's address and name that counts stored spans; None where an answer says so.
+        environment: more variables for it.
 
     Attributes:
         grpc: `host:port` of OTLP/gRPC.
     """
 
     def __init__(
-        self, folder: Path, command: Sequence[str | Path], grpc: str, stored: tuple[str, str] | None = None
+        self,
+        folder: Path,
+        command: Sequence[str | Path],
+        grpc: str,
+        stored: tuple[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.grpc = grpc
         self._stored = stored
-        self._process = Process(command, folder / "system.log")
+        self._process = Process(command, folder / "system.log", environment)
 
     def wait_stored(self, spans: int) -> None:
         """Return when so many spans in all are stored."""
@@ -130,7 +136,7 @@ def clickhouseexporter(folder: Path, url: str) -> System:
     config = folder / "collector.yaml"
     config.write_text(yaml.safe_dump(collector.configuration(grpc, metrics, url)))
     stored = (f"http://{metrics}/metrics", "otelcol_exporter_sent_spans")
-    return System(folder, [collector.fetch(), "--config", config], grpc, stored)
+    return System(folder, [collector.fetch(), "--config", config], grpc, stored, collector.ENVIRONMENT)
 
 
 def baseline(folder: Path, url: str) -> System:
