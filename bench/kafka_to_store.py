@@ -30,7 +30,7 @@ from tests.harness import Instance, eventually
 from tests.parts.kafka import Kafka
 from tests.parts.process import Process
 
-TOPIC: Final = "otel-spans"
+_TOPIC: Final = "otel-spans"
 _PARTITIONS: Final = 4
 _MESSAGE_SPANS: Final = 8  # a trace
 
@@ -58,22 +58,22 @@ class Drain:
     stored: Callable[[], float]
 
 
-def fill(kafka: Kafka, spans: int) -> int:
-    """Write traces to the topic; returns how many spans they are."""
-    kafka.create_topic(TOPIC, _PARTITIONS)
-    kafka.create_topic(f"{TOPIC}.dlq")
+def fill(kafka: Kafka, topic: str, spans: int) -> int:
+    """Make a topic and write traces to it; returns how many spans they are."""
+    kafka.create_topic(topic, _PARTITIONS)
+    kafka.create_topic(f"{topic}.dlq")
     messages = -(-spans // _MESSAGE_SPANS)
     made = islice(requests("chat", _MESSAGE_SPANS, time.time_ns()), messages)
-    kafka.produce(TOPIC, ((None, message) for message in made))
+    kafka.produce(topic, ((None, message) for message in made))
     return messages * _MESSAGE_SPANS
 
 
 @contextmanager
-def spanhouse(kafka: Kafka, folder: Path, group: str) -> Iterator[Drain]:
+def spanhouse(kafka: Kafka, topic: str, folder: Path, group: str) -> Iterator[Drain]:
     """`spanhouse up`."""
     config = folder / "spanhouse.yaml"
     settings = {
-        "receivers": {"kafka": {"brokers": kafka.brokers, "topic": TOPIC, "group": group}},
+        "receivers": {"kafka": {"brokers": kafka.brokers, "topic": topic, "group": group}},
         "service": {"pipelines": {"traces": {"receivers": ["kafka"]}}},
     }
     config.write_text(yaml.safe_dump(settings))
@@ -83,14 +83,14 @@ def spanhouse(kafka: Kafka, folder: Path, group: str) -> Iterator[Drain]:
 
 
 @contextmanager
-def baseline(kafka: Kafka, folder: Path, group: str) -> Iterator[Drain]:
+def baseline(kafka: Kafka, topic: str, folder: Path, group: str) -> Iterator[Drain]:
     """See bench/baseline_kafka.py."""
     command: list[str | Path] = [
         sys.executable,
         "-m",
         "bench.baseline_kafka",
         kafka.brokers,
-        TOPIC,
+        topic,
         group,
         folder / "data",
     ]
@@ -99,7 +99,7 @@ def baseline(kafka: Kafka, folder: Path, group: str) -> Iterator[Drain]:
 
     def stored() -> float:
         assert process.running(), process.tail()
-        return sum(kafka.committed_offsets(group, TOPIC).values()) * _MESSAGE_SPANS
+        return sum(kafka.committed_offsets(group, topic).values()) * _MESSAGE_SPANS
 
     try:
         yield Drain(process.pid, stored)
@@ -110,11 +110,11 @@ def baseline(kafka: Kafka, folder: Path, group: str) -> Iterator[Drain]:
 SYSTEMS: Final = {OURS: spanhouse, BASELINE: baseline}
 
 
-def measure(name: str, kafka: Kafka, spans: int, group: str) -> Measured:
+def measure(name: str, kafka: Kafka, topic: str, spans: int, group: str) -> Measured:
     """Let a system drain the topic into an empty store."""
     with (
         tempfile.TemporaryDirectory(prefix="spanhouse-bench-") as folder,
-        SYSTEMS[name](kafka, Path(folder), group) as drain,
+        SYSTEMS[name](kafka, topic, Path(folder), group) as drain,
     ):
         process = psutil.Process(drain.pid)
         eventually(lambda: drain.stored() > 0, 120)
@@ -133,9 +133,9 @@ def measure(name: str, kafka: Kafka, spans: int, group: str) -> Measured:
 def run(systems: Sequence[str], spans: int, rounds: int) -> Iterator[Measured]:
     """Measure these systems; figures are the medians of the rounds."""
     with tempfile.TemporaryDirectory(prefix="spanhouse-bench-") as name, Kafka(Path(name)) as kafka:
-        written = fill(kafka, spans)
+        written = fill(kafka, _TOPIC, spans)
         turns = [
-            [measure(system, kafka, written, f"{number} {system}") for system in systems]
+            [measure(system, kafka, _TOPIC, written, f"{number} {system}") for system in systems]
             for number in range(rounds)
         ]
     yield from map(results.median, zip(*turns, strict=True))

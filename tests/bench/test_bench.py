@@ -12,13 +12,15 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from bench import chart, grpc_to_sink, report, results, stages
+from bench import chart, grpc_to_sink, kafka_to_store, report, results, stages
 from bench.load import Load
 from bench.payloads import SPAN_BYTES, Block
 from bench.results import BASELINE, GO, OURS
 from bench.sink import Sink
 from bench.systems import SYSTEMS
+from tests.harness import eventually
 from tests.parts.clickhouse import ClickHouse
+from tests.parts.kafka import Kafka
 
 
 def spans(request: bytes) -> Iterator[Span]:
@@ -84,6 +86,15 @@ def test_grpc_to_sink(name: str, clickhouse: ClickHouse, tmp_path: Path) -> None
         assert sink.counted()[0] > 0
     assert measured.spans_per_cpu_s > 0
     assert measured.bytes_per_span > 100
+
+
+@pytest.mark.parametrize("name", [OURS, BASELINE])
+def test_kafka_to_store(name: str, kafka: Kafka, tmp_path: Path) -> None:
+    topic = f"bench-{name.replace(' ', '-')}"
+    spans = kafka_to_store.fill(kafka, topic, 400)
+    assert spans == 400
+    with kafka_to_store.SYSTEMS[name](kafka, topic, tmp_path, topic) as drain:
+        eventually(lambda: drain.stored() == spans, 120)
 
 
 def test_results_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
