@@ -81,10 +81,11 @@ def record(name: str) -> list[str]:
     for state in standin.ended:
         request = ExportTraceServiceRequest.FromString(b"".join(state.traces))
         _scrub(request, replacements)
-        problems += _check(state, request)
-        data = request.SerializeToString(deterministic=True)
-        (target / f"{state.name}.binpb.gz").write_bytes(gzip.compress(data, mtime=0))
+        problems += _check(state)
         scenarios[state.name] = _entry(state, request)
+        if scenarios[state.name]["spans"]:
+            data = request.SerializeToString(deterministic=True)
+            (target / f"{state.name}.binpb.gz").write_bytes(gzip.compress(data, mtime=0))
     index = {
         "library": name,
         "language": "javascript" if javascript else "python",
@@ -94,6 +95,8 @@ def record(name: str) -> list[str]:
     }
     (target / "index.json").write_text(json.dumps(index, indent=1, ensure_ascii=False) + "\n")
     print(f"{len(scenarios)} scenarios, {sum(entry['spans'] for entry in scenarios.values())} spans")
+    if silent := [scenario for scenario, entry in scenarios.items() if not entry["spans"]]:
+        print(f"  no span of {', '.join(silent)}")
     return problems
 
 
@@ -127,6 +130,8 @@ def _environment(home: Path) -> dict[str, str]:
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": URL,
         "AWS_EC2_METADATA_DISABLED": "true",
         "NO_PROXY": "127.0.0.1,localhost",
+        # Anthropic's SDK makes spans of its own beside a library's; `provider_sdks` records those.
+        "ANTHROPIC_OPEN_TELEMETRY": "false",
     }
 
 
@@ -202,8 +207,8 @@ def _replace(message: Message, replacements: dict[str, str]) -> None:
             setattr(message, field.name, value)
 
 
-def _check(state: State, request: ExportTraceServiceRequest) -> list[str]:
-    """What is wrong with a recording: it is not what tests/dialects/truth.py says, or nothing came."""
+def _check(state: State) -> list[str]:
+    """What is not as tests/dialects/truth.py says. That no span comes of a call may be the library's way."""
     problems = [f"{state.name}: {problem}" for problem in state.problems]
     if state.name not in SCENARIOS:
         return [*problems, f"{state.name} is no scenario"]
@@ -212,8 +217,6 @@ def _check(state: State, request: ExportTraceServiceRequest) -> list[str]:
         problems.append(f"{state.name}: {answered} calls were answered, not {state.scenario.calls}")
     if any(call.model != state.scenario.model for call in state.calls):
         problems.append(f"{state.name}: another model than {state.scenario.model} was asked")
-    if not any(scope.spans for resource in request.resource_spans for scope in resource.scope_spans):
-        problems.append(f"{state.name}: no span came")
     return problems
 
 

@@ -162,6 +162,8 @@ SCENARIOS: dict[str, Scenario] = {
     "openai_responses_stream": Scenario("gpt-6-luna", stream=True),
     "openai_embeddings": Scenario("text-embedding-3-small"),
     **_chat("anthropic", "claude-sonnet-4-5"),
+    # Traced twice: by a library, and by Anthropic's SDK beneath it.
+    "anthropic_agent_twice": Scenario("claude-sonnet-4-5", calls=2, tool=True, agent=True),
     **_chat("google", "gemini-2.5-flash"),
     "google_embeddings": Scenario("gemini-embedding-001"),
     **_chat("bedrock", _CLAUDE_ON_BEDROCK),

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from openai import OpenAI
-from scenarios import QUESTION, STANDIN, SYSTEM, TIMEOUT_S, get_weather
+from scenarios import QUESTION, STANDIN, SYSTEM, TIMEOUT_S, TOOL_FUNCTION, get_weather
 
+PROVIDER = "openai"
 MESSAGES: list[Any] = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": QUESTION}]
-PARAMETERS = {
-    "type": "object",
-    "properties": {"city": {"type": "string"}},
-    "required": ["city"],
-    "additionalProperties": False,
-}
-FUNCTION = {"name": "get_weather", "description": "Get the weather in a city.", "parameters": PARAMETERS}
-TOOLS: list[Any] = [{"type": "function", "function": FUNCTION}]
+TOOLS: list[Any] = [{"type": "function", "function": TOOL_FUNCTION}]
 
 
+@lru_cache
 def client() -> OpenAI:
     return OpenAI(base_url=f"{STANDIN}/openai/v1", api_key="not-a-key", max_retries=0, timeout=30)
 

@@ -5,9 +5,9 @@ Runs in the library's own environment, where there is no spanhouse.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-import traceback
 import urllib.request
 from collections.abc import Callable, Mapping
 
@@ -21,6 +21,15 @@ SESSION = os.environ["DIALECTS_SESSION"]
 USER = os.environ["DIALECTS_USER"]
 QUESTION = "What is the weather in Paris?"
 SYSTEM = "You are a friendly weather assistant."
+DESCRIPTION = "Get the weather in a city."
+PARAMETERS = {
+    "type": "object",
+    "properties": {"city": {"type": "string"}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
+# As OpenAI, Mistral, Cohere and Ollama have it.
+TOOL_FUNCTION = {"name": "get_weather", "description": DESCRIPTION, "parameters": PARAMETERS}
 TIMEOUT_S = 1.0  # the stand-in answers a time-out later than that
 
 Scenarios = Mapping[str, Callable[[], object]]
@@ -46,8 +55,8 @@ def run(flush: Callable[[], object], *scenarios: Scenarios) -> None:
         try:
             scenario()
         except Exception:
+            logging.exception(name)
             if "_error_" not in name and not name.endswith("_timeout"):
-                traceback.print_exc()
                 failed.append(name)
         finally:
             flush()

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import calls_anthropic
+import calls_bedrock
+import calls_cohere
+import calls_google
+import calls_mistral
+import calls_ollama
 import calls_openai
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from scenarios import QUESTION, SESSION, USER, get_weather, run
@@ -18,7 +24,15 @@ Traceloop.init(
     app_name="weather-app",
     exporter=OTLPSpanExporter(),
     telemetry_enabled=False,
-    instruments={Instruments.OPENAI},
+    instruments={
+        Instruments.ANTHROPIC,
+        Instruments.BEDROCK,
+        Instruments.COHERE,
+        Instruments.GOOGLE_GENERATIVEAI,
+        Instruments.MISTRAL,
+        Instruments.OLLAMA,
+        Instruments.OPENAI,
+    },
 )
 tool = tool_decorator(name="get_weather")(get_weather)
 
@@ -39,4 +53,16 @@ def agent(answer: Callable[[Callable[[str], str]], str]) -> Callable[[], str]:
     return scenario
 
 
-run(TracerWrapper().flush, calls_openai.SCENARIOS, {"openai_agent": agent(calls_openai.agent)})
+PROVIDERS = (
+    calls_openai,
+    calls_anthropic,
+    calls_google,
+    calls_bedrock,
+    calls_mistral,
+    calls_cohere,
+    calls_ollama,
+)
+run(
+    TracerWrapper().flush,
+    *(calls.SCENARIOS | {f"{calls.PROVIDER}_agent": agent(calls.agent)} for calls in PROVIDERS),
+)
