@@ -19,9 +19,7 @@ TOOLS: list[Any] = [{"type": "function", "function": TOOL_FUNCTION}]
 
 @lru_cache
 def client(timeout_s: float = 30) -> cohere.ClientV2:
-    return cohere.ClientV2(
-        api_key="not-a-key", base_url=f"{STANDIN}/cohere", timeout=timeout_s
-    )
+    return cohere.ClientV2(api_key="not-a-key", base_url=f"{STANDIN}/cohere", timeout=timeout_s)
 
 
 def chat(timeout_s: float = 30) -> None:
@@ -38,9 +36,7 @@ def chat_tool() -> None:
 
 
 def embeddings() -> None:
-    client().embed(
-        model="embed-v4.0", texts=[QUESTION], input_type="search_query", embedding_types=["float"]
-    )
+    client().embed(model="embed-v4.0", texts=[QUESTION], input_type="search_query", embedding_types=["float"])
 
 
 def rerank() -> None:

@@ -64,4 +64,6 @@ def agent(tool: Callable[[str], str] = get_weather) -> str:
         messages.append(message)
         for call in message.tool_calls:
             result = tool(**json.loads(call.function.arguments))
-            messages.append({"role": "tool", "tool_call_id": call.id, "name": "get_weather", "content": result})
+            messages.append(
+                {"role": "tool", "tool_call_id": call.id, "name": "get_weather", "content": result}
+            )

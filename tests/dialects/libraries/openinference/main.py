@@ -59,8 +59,6 @@ def agent(answer: Callable[[Callable[[str], str]], str]) -> Callable[[], str]:
     return scenario
 
 
-
-
 def anthropic_agent_twice() -> None:
     os.environ["ANTHROPIC_OPEN_TELEMETRY"] = "true"
     calls_anthropic.client.cache_clear()
