@@ -5,10 +5,10 @@ Runs in the library's own environment, where there is no spanhouse.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import os
 import sys
-import urllib.request
 from collections.abc import Callable, Mapping
 
 from opentelemetry import trace
@@ -76,7 +76,11 @@ def run(flush: Callable[[], object], *scenarios: Scenarios) -> None:
 
 
 def _begin(name: str) -> None:
-    urllib.request.urlopen(f"{STANDIN}/scenario/{name}", data=b"").read()
+    # Not with urllib, which some libraries trace.
+    connection = http.client.HTTPConnection(STANDIN.removeprefix("http://"))
+    connection.request("POST", f"/scenario/{name}")
+    connection.getresponse().read()
+    connection.close()
 
 
 def get_weather(city: str) -> str:
