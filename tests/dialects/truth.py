@@ -161,6 +161,8 @@ SCENARIOS: dict[str, Scenario] = {
     "openai_responses": Scenario("gpt-6-luna"),
     "openai_responses_stream": Scenario("gpt-6-luna", stream=True),
     "openai_embeddings": Scenario("text-embedding-3-small"),
+    # The agent's span repeats the usage of its calls.
+    "openai_agent_repeated": Scenario("gpt-4.1", calls=2, tool=True, agent=True),
     **_chat("anthropic", "claude-sonnet-4-5"),
     # Traced twice: by a library, and by Anthropic's SDK beneath it.
     "anthropic_agent_twice": Scenario("claude-sonnet-4-5", calls=2, tool=True, agent=True),
