@@ -54,26 +54,26 @@ def record(name: str) -> list[str]:
     print(f"{name}: ", end="", flush=True)
     javascript = (LIBRARIES / name / "main.mjs").exists()
     folder = _node(name) if javascript else _python(name)
-    with tempfile.TemporaryDirectory() as home, Standin() as standin:
+    command = ["node", folder / "main.mjs"]
+    if not javascript:
+        command = [folder / "bin" / "python", LIBRARIES / name / "main.py"]
+    log = CACHE / f"{name}.log"
+    with tempfile.TemporaryDirectory() as home, Standin() as standin, log.open("wb") as output:
         ran = subprocess.run(
-            ["node", folder / "main.mjs"]
-            if javascript
-            else [folder / "bin" / "python", LIBRARIES / name / "main.py"],
+            command,
             env=_environment(Path(home)),
             cwd=home,
-            stdout=subprocess.PIPE,
+            stdout=output,
             stderr=subprocess.STDOUT,
-            text=True,
-            timeout=900,
+            timeout=300,
         )
-        (CACHE / f"{name}.log").write_text(ran.stdout)
         replacements = {
             str(folder): "/app/env",
             home: "/app/home",
             str(ROOT): "/app",
             socket.gethostname(): "host",
         }
-    problems = [f"its program failed, see {CACHE / name}.log"] if ran.returncode else []
+    problems = [f"its program failed, see {log}"] if ran.returncode else []
     target = golden.FOLDER / name
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Cohere: /v2/chat, /v2/embed, /v2/rerank, and /v1/chat with its older form.
+"""Cohere: /v2/chat, /v2/embed and /v2/rerank.
 
 An answer tells twice: `billed_units` is what the invoice has, `tokens` what the model saw. Reranking is billed by
 the search, and no answer names a model.
@@ -36,7 +36,7 @@ def routes(state: State) -> list[web.RouteDef]:
             events = (
                 f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in _events(call)
             )
-            return await stream_answer(request, call, [*events, b"data: [DONE]\n\n"], "text/event-stream")
+            return await stream_answer(request, call, events, "text/event-stream")
         message: dict[str, Any] = {"role": "assistant", "content": [{"type": "text", "text": ANSWER}]}
         if call.tool:
             message = {"role": "assistant", "tool_plan": PLAN, "tool_calls": [_tool_call()]}

@@ -33,7 +33,9 @@ def routes(state: State) -> list[web.RouteDef]:
             if method == "embedContent":
                 return json_answer({"embedding": values})
             return json_answer({"embeddings": [values for _ in body["requests"]]})
-        answered = any("functionResponse" in part for part in body["contents"][-1]["parts"])
+        last = body["contents"][-1]["parts"]
+        # The API takes JSON's names of the fields and protobuf's.
+        answered = any("functionResponse" in part or "function_response" in part for part in last)
         stream = method == "streamGenerateContent"
         call = state.call("gcp.gemini", model, stream=stream, tools=bool(body.get("tools")) and not answered)
         await pause(call)

@@ -47,7 +47,15 @@ def routes(state: State) -> list[web.RouteDef]:
         }
         return json_answer(answer)
 
-    return [web.post("/api/chat", chat), web.post("/api/embed", embed)]
+    async def show(request: web.Request) -> web.StreamResponse:
+        info = {"general.architecture": "llama", "llama.context_length": 131072}
+        return json_answer({"capabilities": ["completion", "tools"], "details": {}, "model_info": info})
+
+    return [
+        web.post("/api/chat", chat),
+        web.post("/api/embed", embed),
+        web.post("/api/show", show),
+    ]
 
 
 def _message(call: Call, text: str = ANSWER) -> dict[str, Any]:

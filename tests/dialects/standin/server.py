@@ -13,7 +13,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from tests.dialects.standin import anthropic, bedrock, cohere, google, mistral, ollama, openai
-from tests.dialects.standin.state import Problem, State
+from tests.dialects.standin.state import ProblemError, State
 
 PORT = 14318  # fixed: server.port is in what libraries send
 URL = f"http://127.0.0.1:{PORT}"
@@ -51,7 +51,7 @@ def app(state: State, ended: list[State]) -> web.Application:
     async def problems(request: web.Request, handler):  # type: ignore[no-untyped-def]
         try:
             return await handler(request)
-        except Problem as problem:
+        except ProblemError as problem:
             return web.Response(status=404, text=str(problem))
 
     application = web.Application(middlewares=[problems], client_max_size=64 << 20)

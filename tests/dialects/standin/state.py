@@ -17,6 +17,7 @@ from tests.dialects.truth import MODELS, SCENARIOS, Scenario, Usage, cost, usage
 FIRST_CHUNK_S = 0.08
 NEXT_CHUNK_S = 0.02
 ANSWER_S = 0.03
+MOST_CALLS = 6  # in one scenario
 HANGING_S = 4.0  # clients give up before
 
 
@@ -58,7 +59,7 @@ class Call:
         return facts
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """A request that the stand-in does not know: the recording is wrong."""
 
 
@@ -84,7 +85,10 @@ class State:
         """
         if model not in MODELS or MODELS[model].provider != provider:
             self.problems.append(f"{provider} was asked for the model {model!r}")
-            raise Problem(self.problems[-1])
+            raise ProblemError(self.problems[-1])
+        if len(self.calls) == MOST_CALLS:
+            self.problems.append("calls without an end")
+            raise ProblemError(self.problems[-1])
         answered = sum(not call.error for call in self.calls)
         call = Call(model, stream, usage(model, answered), tools and self.scenario.tool, self.scenario.error)
         self.calls.append(call)
