@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -62,7 +63,8 @@ def agent(provider: str, tool: Callable[[str], str] = get_weather, **more: Any) 
     asked = request(provider, tools=TOOLS, **more)
     messages = list(asked.pop("messages"))
     while True:
-        message = litellm.completion(messages=messages, **asked).choices[0].message
+        # LiteLLM keeps notes of a call in what it is given.
+        message = litellm.completion(messages=messages, **copy.deepcopy(asked)).choices[0].message
         if not message.tool_calls:
             return message.content
         messages.append(message.model_dump(exclude_none=True))

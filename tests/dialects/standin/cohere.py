@@ -33,6 +33,9 @@ def routes(state: State) -> list[web.RouteDef]:
         if call.error:
             return _error(call)
         if call.stream:
+            if "application/json" in request.headers.get("Accept", ""):  # as LiteLLM asks
+                lines = (json.dumps(event).encode() + b"\n" for event in _events(call))
+                return await stream_answer(request, call, lines, "application/stream+json")
             events = (
                 f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in _events(call)
             )
