@@ -68,6 +68,7 @@ def record(name: str) -> list[str]:
             timeout=300,
         )
         replacements = {
+            str(folder.resolve()): "/app/env",
             str(folder): "/app/env",
             home: "/app/home",
             str(ROOT): "/app",
