@@ -72,6 +72,8 @@ def record(name: str) -> list[str]:
             str(folder): "/app/env",
             home: "/app/home",
             str(ROOT): "/app",
+            sys.base_prefix: "/usr",
+            str(Path.home()): "/app/home",
             socket.gethostname(): "host",
         }
     problems = [f"its program failed, see {log}"] if ran.returncode else []
