@@ -127,7 +127,7 @@ class Scenario:
 
     Attributes:
         calls: how many model calls are answered.
-        error: the HTTP status that the provider answers with, or 'timeout'.
+        error: the HTTP status that the provider answers with, 'timeout', or 'tool' where a tool fails.
         tool: whether the model asks for the tool.
         agent: whether an agent runs: it asks the model, runs the tool, asks the model again, in one trace
             with SESSION and USER.
@@ -180,6 +180,7 @@ SCENARIOS: dict[str, Scenario] = {
     **_chat("ollama", "llama3.2"),
     "ollama_embeddings": Scenario("nomic-embed-text"),
     "mcp_tool": Scenario("", calls=0, tool=True),
+    "mcp_error": Scenario("", calls=0, tool=True, error="tool"),
 }
 
 

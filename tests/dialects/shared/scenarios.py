@@ -66,7 +66,7 @@ def run(flush: Callable[[], object], *scenarios: Scenarios) -> None:
             scenario()
         except Exception:
             logging.exception(name)
-            if "_error_" not in name and not name.endswith("_timeout"):
+            if "_error" not in name and not name.endswith("_timeout"):
                 failed.append(name)
         finally:
             flush()
