@@ -54,7 +54,8 @@ def record(name: str) -> list[str]:
     print(f"{name}: ", end="", flush=True)
     javascript = (LIBRARIES / name / "main.mjs").exists()
     folder = _node(name) if javascript else _python(name)
-    command = ["node", folder / "main.mjs"]
+    node = folder / "node_modules" / ".bin" / "node"  # where a library wants a newer one than is common
+    command = [node if node.exists() else "node", folder / "main.mjs"]
     if not javascript:
         command = [folder / "bin" / "python", LIBRARIES / name / "main.py"]
     log = CACHE / f"{name}.log"
