@@ -1,4 +1,7 @@
-"""Ollama: /api/chat and /api/embed, streams as lines of JSON whose last one has the counts. Nobody is billed."""
+"""Ollama: /api/chat, /api/embed and /api/show.
+
+A stream is lines of JSON whose last one has the counts. Nobody is billed.
+"""
 
 from __future__ import annotations
 
