@@ -12,7 +12,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -73,7 +72,6 @@ def record(name: str) -> list[str]:
             str(ROOT): "/app",
             sys.base_prefix: "/usr",
             str(Path.home()): "/app/home",
-            socket.gethostname(): "host",
         }
     problems = [f"its program failed, see {log}"] if ran.returncode else []
     scenarios: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from tests.dialects import golden
 
 
 def show(library: str, scenario: str, request: ExportTraceServiceRequest) -> None:
-    names = {}
+    names: dict[bytes, str] = {}
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             names |= {span.span_id: span.name for span in scope.spans}
