@@ -6,6 +6,7 @@ four bytes and the place of a longer one. Nothing here copies or decodes a text 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -264,7 +265,7 @@ def _slot(low: int, high: int) -> int:
 @entry
 def _flag(
     views: int, n: int, validity: int, bit: int, data: int, kinds: int, pairs: int, trigrams: int,
-    memo: Ints, flags: NDArray[Any],
+    numbers: bool, memo: Ints, flags: NDArray[Any],
 ) -> int:  # fmt: skip
     found = 0
     for i in range(n):
@@ -279,7 +280,7 @@ def _flag(
         if memo[slot] == low and memo[slot + 1] == high:
             continue
         p, size = _place(view, data)
-        if _has_literal(p, size, pairs, trigrams) or _has_number(p, size):
+        if _has_literal(p, size, pairs, trigrams) or (numbers and _has_number(p, size)):
             flags[i] = 1
             found += 1
         else:
@@ -467,9 +468,11 @@ class Sieve:
 
     Args:
         literals: ASCII in lower case, of three or more bytes, or single bytes.
+        numbers: whether numbers are looked for as well.
     """
 
-    def __init__(self, literals: list[str]) -> None:
+    def __init__(self, literals: Sequence[str], *, numbers: bool = True) -> None:
+        self._numbers = numbers
         self._pairs = np.zeros(1 << 16, np.uint8)
         # What (?i) takes for a `k` and an `s`: the Kelvin sign and the long s.
         words = {_rarest(literal) for literal in literals if len(literal) > 2} | {b"\xe2\x84\xaa"}
@@ -504,7 +507,15 @@ class Sieve:
         flags = np.empty(column.length, np.uint8)
         memo = np.zeros(2 * _MEMO, np.int64)
         of_kind = 0 if kinds is None else kinds.ctypes.data
-        if not _flag(*column[:5], of_kind, self._pairs.ctypes.data, self._trigrams.ctypes.data, memo, flags):
+        if not _flag(
+            *column[:5],
+            of_kind,
+            self._pairs.ctypes.data,
+            self._trigrams.ctypes.data,
+            self._numbers,
+            memo,
+            flags,
+        ):
             return None
         return flags.view(np.bool_)
 
