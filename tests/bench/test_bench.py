@@ -66,7 +66,7 @@ def test_stages() -> None:
 def test_systems_store_what_is_sent(name: str, clickhouse: ClickHouse, tmp_path: Path) -> None:
     """What the sink only counts."""
     clickhouse.sql("TRUNCATE TABLE agent_events")
-    with SYSTEMS[name](tmp_path, clickhouse.url) as system, Load(system.grpc, "chat", 64) as load:
+    with SYSTEMS[name](tmp_path, clickhouse.url) as system, Load(system.grpc, "prompt", 8) as load:
         sent = load.send(0.1)
         system.wait_stored(sent.spans)
         assert system.cpu_seconds() > 0

@@ -61,6 +61,7 @@ class Model:
         answers: the name in the answer; None where the provider's answer names no model.
         parts: which parts of Usage this provider counts for this model.
         price: US dollars per million tokens; empty where nobody sells it by the token.
+        counted: whether the provider's answer tells the tokens.
     """
 
     provider: str
@@ -68,6 +69,7 @@ class Model:
     parts: tuple[str, ...] = ()
     price: dict[str, str] = field(default_factory=dict)
     kind: str = "llm"
+    counted: bool = True
 
 
 _SONNET = {"input": "3", "cache_read": "0.3", "cache_write": "3.75", "output": "15"}
@@ -107,7 +109,9 @@ MODELS = {
         ("cache_read", "reasoning"),
         {"input": "0.3", "cache_read": "0.03", "output": "2.5"},
     ),
-    "gemini-embedding-001": Model("gcp.gemini", None, price={"input": "0.15"}, kind="embedding"),
+    "gemini-embedding-001": Model(
+        "gcp.gemini", None, price={"input": "0.15"}, kind="embedding", counted=False
+    ),
     "us.anthropic.claude-sonnet-4-5-20250929-v1:0": Model(
         "aws.bedrock", None, ("cache_read", "cache_write"), _REGIONAL_SONNET
     ),
@@ -116,7 +120,7 @@ MODELS = {
     "mistral-embed": Model("mistral_ai", "mistral-embed", price={"input": "0.1"}, kind="embedding"),
     "command-r-plus-08-2024": Model("cohere", None, price={"input": "2.5", "output": "10"}),
     "embed-v4.0": Model("cohere", None, price={"input": "0.12"}, kind="embedding"),
-    "rerank-v3.5": Model("cohere", None, kind="rerank"),  # billed by the search
+    "rerank-v3.5": Model("cohere", None, kind="rerank", counted=False),  # billed by the search
     "llama3.2": Model("ollama", "llama3.2"),
     "nomic-embed-text": Model("ollama", "nomic-embed-text", kind="embedding"),
 }
@@ -188,19 +192,19 @@ SCENARIOS: dict[str, Scenario] = {
 def usage(model: str, number: int) -> Usage:
     """Usage of a scenario's answered call `number` (from 0)."""
     what = MODELS[model]
+    if not what.counted:
+        return Usage(input=0)
     if what.kind == "embedding":
         return EMBEDDED
-    if what.kind == "rerank":
-        return Usage(input=0)
     full = USAGES[min(number, len(USAGES) - 1)]
     parts = ("cache_read", "cache_write", "reasoning")
     return replace(full, **{part: 0 for part in parts if part not in what.parts})
 
 
 def cost(model: str, used: Usage) -> Decimal | None:
-    """US dollars of one call, or None where the model has no price by the token."""
+    """US dollars of one call, or None where the model has no price by the token or nobody counted them."""
     price = {kind: Decimal(text) for kind, text in MODELS[model].price.items()}
-    if not price:
+    if not price or not MODELS[model].counted:
         return None
     dollars = (
         used.uncached * price["input"]
