@@ -248,6 +248,7 @@ _FIELDS: Final = (
     ((pl.col("end_ns").cast(pl.Int128) - pl.col("start_ns")).cast(pl.Float64) / 1e6).alias("latency_ms"),
     pl.lit(0, pl.Decimal(18, 10)).alias("cost_usd"),
     pl.lit("none").alias("cost_source"),
+    pl.lit(None, pl.Decimal(18, 10)).alias("cost_computed_usd"),
 )
 _DEFAULTS: Final = {"kind": "other", "ttft_ms": None, "reported_cost_usd": None}
 
