@@ -125,7 +125,7 @@ def _numbers(series: pl.Series) -> NDArray[Any]:
         array = series.rechunk().to_arrow(compat_level=VIEWS)
         whole = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset :]
         return np.ascontiguousarray(whole[: 2 * len(series) : 2])
-    return series.to_numpy()
+    return series.to_physical().to_numpy()
 
 
 def _nested(series: pl.Series) -> Iterator[_Column]:

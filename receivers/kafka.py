@@ -36,20 +36,22 @@ from confluent_kafka import (
 from spanhouse import metrics
 from spanhouse.config import KafkaSettings
 from spanhouse.errors import Unavailable
+from spanhouse.exporters.dead_letters import DeadLetters
+from spanhouse.processing import Processing
 from spanhouse.receivers.kafka_client import ASK_S, NO_TOPIC, Brokers, committed_offsets, connection
-from spanhouse.receivers.kafka_ranges import Partition, Plan, Range, Taken
-from spanhouse.receivers.kafka_work import Work
+from spanhouse.receivers.kafka_ranges import Partition, Plan, Range, offset_of
+from spanhouse.receivers.kafka_work import Store, Work
 
 log = logging.getLogger(__name__)
 
 # A range is closed at this many bytes of messages, whatever the number of its spans.
-RANGE_BYTES: Final = 16 << 20
+RANGE_BYTES: Final = 64 << 20
 # Bytes of messages that may wait in one process; a partition that brings more is paused.
-BUFFER_BYTES: Final = 64 << 20
+BUFFER_BYTES: Final = 128 << 20
 
 _CONSUME_MESSAGES: Final = 2000
 _TURN_S: Final = 0.05
-_INSERT_THREADS: Final = 4
+_INSERT_THREADS: Final = 2
 # Ranges that are made into rows or wait for an insert, in one process: rows take several times the room of
 # their messages.
 _READY_RANGES: Final = 2
@@ -74,14 +76,17 @@ class KafkaReceiver:
 
     Args:
         settings: receivers.kafka.
-        work: what is done with the messages.
+        processing: makes rows of messages.
+        store: where rows go.
         stopping: once set, `run` stores what is being inserted and returns.
     """
 
-    def __init__(self, settings: KafkaSettings, work: Work, stopping: threading.Event) -> None:
+    def __init__(
+        self, settings: KafkaSettings, processing: Processing, store: Store, stopping: threading.Event
+    ) -> None:
         self._settings = settings
-        self._work = work
-        self._partitions: dict[tuple[str, int], Partition] = {}
+        self._work = Work(processing, store, DeadLetters(settings.dead_letters, connection(settings)))
+        self._partitions: dict[int, Partition] = {}  # by number, as there is one topic
         self._processor = ThreadPoolExecutor(1, "process")
         self._inserters = ThreadPoolExecutor(_INSERT_THREADS, "insert")
         self._stopping = stopping
@@ -138,8 +143,7 @@ class KafkaReceiver:
         )
         try:
             while not self._stopping.is_set():
-                for message in self._consumer.consume(_CONSUME_MESSAGES, _TURN_S):
-                    self._take(message)
+                self._take(self._consumer.consume(_CONSUME_MESSAGES, _TURN_S))
                 self._advance()
                 self._balance()
                 self._turned = time.monotonic()
@@ -151,31 +155,34 @@ class KafkaReceiver:
             self._inserters.shutdown()
             self._consumer.close()
 
-    def _take(self, message: Message) -> None:
-        if (error := message.error()) is not None:
-            self._on_message_error(message, error)
-            return
-        topic, number = str(message.topic()), int(message.partition() or 0)
-        partition = self._partitions.get((topic, number))
-        offset = int(message.offset() or 0)
-        # After a rebalance or a pause what was fetched before may still come.
-        if partition is None or partition.off_log or offset < partition.next:
-            return
-        self._topic_problem = self._broker_problem = ""
-        taken = Taken(offset, message.timestamp()[1], _bytes(message.key()), _bytes(message.value()))
-        if partition.committed < 0:
-            partition.committed = offset  # nothing is committed yet, and the log may begin anywhere
-        if not partition.waiting:
-            partition.since = time.monotonic()
-        partition.waiting.append(taken)
-        partition.next = offset + 1
-        partition.bytes += len(taken.value)
-        partition.held += len(taken.value)
-        metrics.KAFKA_MESSAGES.labels(topic).inc()
+    def _take(self, messages: Sequence[Message]) -> None:
+        """Hand messages to their partitions. What is done here is done for every message: it counts."""
+        taken = 0
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._on_message_error(message, error)
+                continue
+            partition, offset = self._partitions.get(message.partition() or 0), offset_of(message)
+            # After a rebalance or a pause what was fetched before may still come.
+            if partition is None or partition.off_log or offset < partition.next:
+                continue
+            if not partition.waiting:
+                partition.since = time.monotonic()
+                if partition.committed < 0:
+                    partition.committed = offset  # nothing is committed yet, and the log may begin anywhere
+            partition.waiting.append(message)
+            partition.next = offset + 1
+            size = len(message)
+            partition.bytes += size
+            partition.held += size
+            taken += 1
+        if taken:
+            self._topic_problem = self._broker_problem = ""
+            metrics.KAFKA_MESSAGES.labels(self._settings.topic).inc(taken)
 
     def _on_message_error(self, message: Message, error: KafkaError) -> None:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            if partition := self._partitions.get((str(message.topic()), int(message.partition() or 0))):
+            if partition := self._partitions.get(message.partition() or 0):
                 partition.off_log = True
         elif error.code() in NO_TOPIC:
             self._topic_problem = self._missing
@@ -237,7 +244,7 @@ class KafkaReceiver:
             plan = Plan.load(where.metadata or "")
             partition = Partition(where.topic, where.partition, where.offset, plan)
             partition.topic_id = topic_id
-            self._partitions[where.topic, where.partition] = partition
+            self._partitions[where.partition] = partition
             self._inserters.submit(self._work.seed, partition)
             if where.offset == OFFSET_INVALID:
                 where.offset = OFFSET_BEGINNING
@@ -252,11 +259,7 @@ class KafkaReceiver:
 
     def _revoke(self, consumer: Consumer, revoked: list[TopicPartition]) -> None:
         metrics.REBALANCES.labels("revoked").inc()
-        partitions = [
-            self._partitions[w.topic, w.partition]
-            for w in revoked
-            if (w.topic, w.partition) in self._partitions
-        ]
+        partitions = [self._partitions[w.partition] for w in revoked if w.partition in self._partitions]
         self._release(partitions, _HAND_OVER_S)
         consumer.incremental_unassign(revoked)
 
@@ -265,7 +268,7 @@ class KafkaReceiver:
         metrics.REBALANCES.labels("lost").inc()
         log.warning("thrown out of the group %s; joining again", self._settings.group)
         for where in lost:
-            self._drop(self._partitions.get((where.topic, where.partition)))
+            self._drop(self._partitions.get(where.partition))
         consumer.incremental_unassign(lost)
 
     def _release(self, partitions: Sequence[Partition], seconds: float) -> None:
@@ -291,7 +294,7 @@ class KafkaReceiver:
     def _drop(self, partition: Partition | None) -> None:
         if partition is not None:
             partition.abandoned.set()
-            del self._partitions[partition.topic, partition.number]
+            del self._partitions[partition.number]
             metrics.KAFKA_LAG.labels(partition.topic, str(partition.number)).set(0)
 
     # From messages to rows to a stored range.
@@ -336,7 +339,7 @@ class KafkaReceiver:
                 return None
             partition.plan = None
             messages = []
-            while partition.waiting and partition.waiting[0].offset <= plan.end:
+            while partition.waiting and offset_of(partition.waiting[0]) <= plan.end:
                 messages.append(partition.waiting.popleft())
             if not messages:
                 log.warning("%s: the messages of a planned insert are no longer in Kafka", partition)
@@ -347,14 +350,14 @@ class KafkaReceiver:
         if partition.bytes < enough and not late:
             return None
         messages, size = [], 0
-        while partition.waiting and (not messages or size + len(partition.waiting[0].value) <= enough):
+        while partition.waiting and (not messages or size + len(partition.waiting[0]) <= enough):
             messages.append(partition.waiting.popleft())
-            size += len(messages[-1].value)
+            size += len(messages[-1])
         partition.since = time.monotonic()
         return self._range(partition, messages, None)
 
-    def _range(self, partition: Partition, messages: list[Taken], plan: Plan | None) -> Range:
-        size = sum(len(message.value) for message in messages)
+    def _range(self, partition: Partition, messages: list[Message], plan: Plan | None) -> Range:
+        size = sum(map(len, messages))
         partition.bytes -= size
         return Range(messages, size, plan)
 
@@ -364,7 +367,7 @@ class KafkaReceiver:
         for partition in partitions:
             through = partition.committed
             if partition.stored is not None:
-                through = partition.stored.messages[-1].offset + 1
+                through = partition.stored.end + 1
             ready = partition.ready if with_plans else None
             text = self._plan(partition, ready).dump() if ready is not None else ""
             offsets.append(TopicPartition(partition.topic, partition.number, max(through, 0), text))
@@ -401,7 +404,7 @@ class KafkaReceiver:
         if (earlier := ready.recovered) is not None:
             # Kept as it was, so that a third owner knows how long ago the first attempt may have been.
             return Plan(earlier.end, token, earlier.at if earlier.token == token else _LONG_AGO)
-        return Plan(ready.messages[-1].offset, token, datetime.now(UTC))
+        return Plan(ready.end, token, datetime.now(UTC))
 
     # Bounds, and what is told.
 
@@ -462,7 +465,3 @@ class KafkaReceiver:
             lag.set(partition.lag)
             if partition.abandoned.is_set():
                 lag.set(0)  # its next owner tells
-
-
-def _bytes(value: bytes | str | None) -> bytes:
-    return value.encode() if isinstance(value, str) else value or b""

@@ -10,7 +10,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-import pyarrow as pa
+import polars as pl
+from confluent_kafka import Message
 
 from spanhouse.dedup import SeenSpans
 from spanhouse.exporters.dead_letters import DeadLetter
@@ -44,32 +45,35 @@ class Plan:
             return None
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A message, without the rest that its object holds."""
-
-    offset: int
-    timestamp: int  # unix milliseconds
-    key: bytes
-    value: bytes
-
-
 @dataclass(slots=True)
 class Range:
     """Contiguous messages of one partition on their way to one insert."""
 
-    messages: list[Taken]
-    size: int
+    messages: list[Message]
+    size: int  # bytes of their values
     recovered: Plan | None
     # From processing.
-    tables: list[pa.Table] = field(default_factory=list)
+    rows: list[pl.DataFrame] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     spans: int = 0
+
+    @property
+    def end(self) -> int:
+        """Offset of the last message."""
+        return offset_of(self.messages[-1])
 
     def token(self, topic: str, partition: int) -> str:
         """The same for the same messages. Times are in it, for a topic made anew has the same offsets."""
         first, last = self.messages[0], self.messages[-1]
-        return f"{topic}/{partition}/{first.offset}-{last.offset}/{first.timestamp}-{last.timestamp}"
+        times = f"{first.timestamp()[1]}-{last.timestamp()[1]}"
+        return f"{topic}/{partition}/{offset_of(first)}-{offset_of(last)}/{times}"
+
+
+def offset_of(message: Message) -> int:
+    """A message that was consumed has an offset; its type says that it may have none."""
+    offset = message.offset()
+    assert offset is not None
+    return offset
 
 
 class Partition:
@@ -81,7 +85,7 @@ class Partition:
         self.committed = committed  # what is before this offset is stored
         self.plan = plan  # of an earlier owner, whose range must be repeated as it was
         self.next = max(committed, 0)  # offset of the next message to take
-        self.waiting: deque[Taken] = deque()
+        self.waiting: deque[Message] = deque()
         self.bytes = 0  # of messages that wait
         self.held = 0  # of messages that wait, are processed or are being inserted
         self.since = 0.0  # when the first of those that wait came

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Failed:
 
 
 class Processing:
-    """Runs the processors over payloads. For one thread, as processors keep state.
+    """Runs the processors over payloads. Any number of threads; they take turns, as processors keep state.
 
     Args:
         decoder: decodes the processors' wanted attributes.
@@ -61,6 +62,7 @@ class Processing:
         self._decoder = decoder
         self._processors = list(processors)
         self._targets = targets
+        self._lock = threading.Lock()
 
     def run(self, payloads: Sequence[bytes], first: int = 0) -> Iterator[Processed | Failed]:
         """Process payloads, in one batch if no step fails; where one does, ever smaller ones.
@@ -68,7 +70,8 @@ class Processing:
         So a payload that makes a processor fail harms no other. Results come in the payloads' order.
         """
         try:
-            result = self._run(payloads, first)
+            with self._lock:
+                result = self._run(payloads, first)
         # A panic of polars is no Exception, and a user's processor may call sys.exit().
         except BaseException as error:
             if len(payloads) > 1:

@@ -159,14 +159,9 @@ def _build(
     receivers: list[Receiver] = []
     names = _receivers(config)
     if "kafka" in names:
-        from spanhouse.exporters.dead_letters import DeadLetters
         from spanhouse.receivers.kafka import KafkaReceiver
-        from spanhouse.receivers.kafka_client import connection
-        from spanhouse.receivers.kafka_work import Work
 
-        kafka = config.receivers.kafka
-        letters = DeadLetters(kafka.dead_letters, connection(kafka))
-        receivers.append(KafkaReceiver(kafka, Work(processing, store, letters), stop))
+        receivers.append(KafkaReceiver(config.receivers.kafka, processing, store, stop))
     if "otlp" in names:
         from spanhouse.receivers.otlp import OtlpReceiver
 

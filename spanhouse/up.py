@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import os
 import secrets
 import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from spanhouse import dedup, rollups, running
 from spanhouse.batch import Processor
 from spanhouse.clickhouse_http.server import Limits, start_clickhouse_http
 from spanhouse.config import Address, Config, build_processors
+from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.foreground import StopSignals, say
 from spanhouse.objectives import set_statements
@@ -27,6 +32,11 @@ from spanhouse.processors.guard import Guard
 from spanhouse.store import Store, query_text
 from spanhouse.telemetry import TelemetryServer
 
+if TYPE_CHECKING:
+    from spanhouse.receivers.kafka import KafkaReceiver
+
+log = logging.getLogger(__name__)
+
 
 def up(config: Config, *, demo: bool) -> None:
     """Run until one of STOP_SIGNALS, then drain, store and leave.
@@ -34,6 +44,13 @@ def up(config: Config, *, demo: bool) -> None:
     Raises:
         UserError: the store or a port is taken, or the configuration cannot be used.
     """
+    receivers = config.service.pipelines.traces.receivers or ["otlp"]
+    if demo and "otlp" not in receivers:
+        raise UserError("--demo sends by OTLP: add otlp to service.pipelines.traces.receivers")
+    if "kafka" in receivers:
+        from spanhouse.receivers.kafka_client import check  # loads librdkafka
+
+        check(config.receivers.kafka)
     # Before the store, so that a Ctrl-C need not wait for a compiler.
     say("loading the decoder (the very first start compiles it, about half a minute)")
     decode.warm_up()
@@ -49,7 +66,7 @@ def up(config: Config, *, demo: bool) -> None:
             store.rows(statement)
         running.mark(config.data)
         if not stop.seen:
-            asyncio.run(_serve(config, store, stop, demo=demo))
+            asyncio.run(_serve(config, receivers, store, stop, demo=demo))
     finally:
         store.close()
     if not store.rollups_doubtful:
@@ -89,31 +106,82 @@ def store_processors(config: Config, store: Store) -> list[tuple[str, Processor]
     return processors
 
 
-def build_pipeline(config: Config, store: Store) -> Pipeline:
-    """The pipeline of `config` into the embedded store."""
-    processing = build_processing(store_processors(config, store))
-    return Pipeline(processing, EmbeddedClickHouse(store), max_queue_bytes=config.max_queue_bytes)
+class _Inlets:
+    """What brings spans into the store: the pipeline behind the OTLP ports, the Kafka receiver, or both.
+
+    Attributes:
+        pipeline: for the OTLP servers; None without them.
+    """
+
+    def __init__(self, config: Config, receivers: Sequence[str], store: Store) -> None:
+        exporter = EmbeddedClickHouse(store)
+        # One for both: limits of distinct values are the store's, and a trace may come both ways.
+        processing = build_processing(store_processors(config, store))
+        self.pipeline: Pipeline | None = None
+        if "otlp" in receivers:
+            self.pipeline = Pipeline(processing, exporter, max_queue_bytes=config.max_queue_bytes)
+        self._stopping = threading.Event()
+        self._kafka: KafkaReceiver | None = None
+        self._reading = threading.Thread(target=self._read, name="kafka")
+        self._ended = ""
+        if "kafka" in receivers:
+            from spanhouse.receivers.kafka import KafkaReceiver
+
+            self._kafka = KafkaReceiver(config.receivers.kafka, processing, exporter, self._stopping)
+
+    def start_reading(self) -> None:
+        """Begin with Kafka; the pipeline takes what it gets from the start."""
+        if self._kafka is not None:
+            self._reading.start()
+
+    def unhealthy(self) -> str:
+        """Why the process should be started again; '' where it should not."""
+        if self.pipeline is not None and not self.pipeline.healthy():
+            return "the pipeline's threads have ended; restart, and see the log"
+        return self._ended or (self._kafka.stalled() if self._kafka is not None else "")
+
+    def unready(self) -> str:
+        """Why nothing, or not everything, is stored just now; '' where all is well."""
+        return self._ended or (self._kafka.problem() if self._kafka is not None else "")
+
+    def close(self) -> None:
+        """Refuse what comes, store what has come, and answer."""
+        self._stopping.set()
+        if self.pipeline is not None:
+            self.pipeline.close()
+        if self._reading.ident is not None:
+            self._reading.join()
+
+    def _read(self) -> None:
+        assert self._kafka is not None
+        try:
+            self._kafka.run()
+        except Exception as error:
+            log.exception("nothing is read from Kafka any more")
+            self._ended = f"nothing is read from Kafka any more; restart, and see the log: {error}"
 
 
-async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool) -> None:
-    pipeline = await asyncio.to_thread(build_pipeline, config, store)
+async def _serve(
+    config: Config, receivers: Sequence[str], store: Store, stop: StopSignals, *, demo: bool
+) -> None:
+    inlets = await asyncio.to_thread(_Inlets, config, receivers, store)
     ready = False
     telemetry = TelemetryServer(
-        lambda: "" if pipeline.healthy() else "the pipeline's threads have ended; restart, and see the log",
-        lambda: "" if ready else "starting or shutting down",
+        inlets.unhealthy, lambda: inlets.unready() if ready else "starting or shutting down"
     )
     stops: list[Stop] = []
     demo_process: asyncio.subprocess.Process | None = None
     try:
         ports: dict[str, Address] = {}
         token = page_token(config)
-        for name, address, start in _servers(config, store, pipeline, telemetry, token, ports):
+        for name, address, start in _servers(config, store, inlets.pipeline, telemetry, token, ports):
             ports[name], stop_server = await open_port(name, address, start)
             stops.append(stop_server)
         running.mark(config.data, str(ports["clickhouse-http"]))
+        inlets.start_reading()
         ready = True
         url = f"http://{ports['page'].local}/" + (f"?token={token}" if token else "")
-        _announce(ports, config.data, url)
+        _announce(config, receivers, ports, url)
         if demo:
             demo_process = await _start_demo(ports["otlp-grpc"], url)
         await stop.wait()
@@ -124,7 +192,7 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
             demo_process.terminate()
             await demo_process.wait()
         # First the pipeline, which answers all that wait; then the doors.
-        await asyncio.to_thread(pipeline.close)
+        await asyncio.to_thread(inlets.close)
         for stop_server in reversed(stops):
             await stop_server()
     say("stopped; everything acknowledged is stored")
@@ -133,7 +201,7 @@ async def _serve(config: Config, store: Store, stop: StopSignals, *, demo: bool)
 def _servers(
     config: Config,
     store: Store,
-    pipeline: Pipeline,
+    pipeline: Pipeline | None,
     telemetry: TelemetryServer,
     token: str,
     ports: dict[str, Address],
@@ -160,7 +228,7 @@ def _servers(
         settings = config.exporters.clickhouse
         server = PageServer(
             ports["clickhouse-http"],
-            ports["otlp-http"],
+            ports.get("otlp-http"),
             user=settings.user,
             password=settings.password,
             token=token,
@@ -182,29 +250,27 @@ def _servers(
     return [
         ("metrics", config.metrics, metrics),
         ("clickhouse-http", config.clickhouse_http, clickhouse_http),
-        *otlp_servers(config, pipeline),
+        *(otlp_servers(config, pipeline) if pipeline is not None else ()),
         # After those whose addresses it tells.
         ("page", config.page.listen, page),
     ]
 
 
-def _announce(ports: dict[str, Address], data: Path, page: str) -> None:
-    where = "" if data == Config().data else f" --data {data}"
-    say(
-        f"""
-  open in a browser
-                {page}
-
-  send spans    OTLP/gRPC  {ports["otlp-grpc"]}
-                OTLP/HTTP  http://{ports["otlp-http"]}/v1/traces
-  ask           ClickHouse http://{ports["clickhouse-http"]}
-                or: spanhouse sql{where} "SELECT count() FROM agent_events"
-  its health    metrics    http://{ports["metrics"]}/metrics
-  stop with Ctrl-C
-"""
-    )
+def _announce(config: Config, receivers: Sequence[str], ports: dict[str, Address], page: str) -> None:
+    kafka = config.receivers.kafka
+    lines = [f"open in a browser\n                {page}\n"]
+    if "otlp" in receivers:
+        lines += [f"send spans    OTLP/gRPC  {ports['otlp-grpc']}"]
+        lines += [f"              OTLP/HTTP  http://{ports['otlp-http']}/v1/traces"]
+    if "kafka" in receivers:
+        lines += [f"read spans    Kafka      {kafka.topic} of {kafka.brokers}"]
+    where = "" if config.data == Config().data else f" --data {config.data}"
+    lines += [f"ask           ClickHouse http://{ports['clickhouse-http']}"]
+    lines += [f'              or: spanhouse sql{where} "SELECT count() FROM agent_events"']
+    lines += [f"its health    metrics    http://{ports['metrics']}/metrics", "stop with Ctrl-C"]
+    say("\n" + "\n".join(f"  {line}" for line in lines) + "\n")
     order = ("page", "otlp-grpc", "otlp-http", "clickhouse-http", "metrics")
-    say("ready " + " ".join(f"{name}={ports[name]}" for name in order))
+    say("ready " + " ".join(f"{name}={ports[name]}" for name in order if name in ports))
 
 
 async def _start_demo(endpoint: Address, page: str) -> asyncio.subprocess.Process:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -28,7 +27,7 @@ from spanhouse.otlp.encode import _plain
 from spanhouse.processing import Processed, Processing, build_processing
 from spanhouse.receivers.replay import Item
 from spanhouse.receivers.replay_files import Files
-from spanhouse.replay import _Embedded, _Replay
+from spanhouse.replay import _Replay
 from spanhouse.store import Store
 from tests.harness import Instance, request
 from tests.otlp.json_text import to_json
@@ -209,8 +208,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 
 
 @pytest.fixture(scope="module")
-def target(store: Store) -> Iterator[_Embedded]:
-    target = _Embedded(store)
+def target(store: Store) -> Iterator[EmbeddedClickHouse]:
+    target = EmbeddedClickHouse(store)
     yield target
     target.close()
 
@@ -233,7 +232,7 @@ def export(store: Store, path: Path) -> None:
     session.close()
 
 
-def replayed(target: _Embedded, path: Path) -> _Replay:
+def replayed(target: EmbeddedClickHouse, path: Path) -> _Replay:
     run = _Replay(processing(), target, threading.Event(), dry_run=False, replicas=False)
     for batch in Files([path]).batches(threading.Event()):
         run.run(batch)
@@ -264,7 +263,7 @@ def differences(before: pl.DataFrame, after: pl.DataFrame) -> list[tuple[str, An
 )
 @given(messages())
 def test_rows_become_the_rows_they_were(
-    store: Store, target: _Embedded, tmp_path: Path, message: TracesData
+    store: Store, target: EmbeddedClickHouse, tmp_path: Path, message: TracesData
 ) -> None:
     store.rows("TRUNCATE TABLE agent_events")
     all_spans = (s for r in message.resource_spans for scope in r.scope_spans for s in scope.spans)
@@ -272,15 +271,14 @@ def test_rows_become_the_rows_they_were(
         span.span_id = number.to_bytes(8)  # the same one twice is stored once
     (result,) = processing().run([message.SerializeToString()])
     assert isinstance(result, Processed)
-    table = result.finished.rows
-    rows = np.arange(table.num_rows)
-    table = (
-        table.append_column("topic", pa.array(np.where(rows % 2, "some topic", "")))
-        .append_column("partition", pa.array((rows % 3 - 1).astype(np.int32)))
-        .append_column("offset", pa.array(rows))
+    number = pl.int_range(pl.len())
+    rows = result.finished.rows.with_columns(
+        topic=pl.when(number % 2 == 1).then(pl.lit("some topic")).otherwise(pl.lit("")),
+        partition=(number % 3 - 1).cast(pl.Int32),
+        offset=number,
     )
     exporter = EmbeddedClickHouse(store)
-    exporter.insert(table)
+    exporter.insert(rows)
     exporter.close()
     before = stored(store)
     export(store, tmp_path / "rows.parquet")
@@ -293,7 +291,9 @@ def test_rows_become_the_rows_they_were(
     assert (again.stored, again.known) == (0, before.height)
 
 
-def test_a_row_that_is_none_costs_itself_only(store: Store, target: _Embedded, tmp_path: Path) -> None:
+def test_a_row_that_is_none_costs_itself_only(
+    store: Store, target: EmbeddedClickHouse, tmp_path: Path
+) -> None:
     store.rows("TRUNCATE TABLE agent_events")
     (result,) = processing().run([request(9).SerializeToString()])
     assert isinstance(result, Processed)

@@ -73,7 +73,14 @@ class PageServer:
     """
 
     def __init__(
-        self, clickhouse: Address, otlp: Address, *, user: str, password: str, token: str, grafana: str
+        self,
+        clickhouse: Address,
+        otlp: Address | None,
+        *,
+        user: str,
+        password: str,
+        token: str,
+        grafana: str,
     ) -> None:
         """`clickhouse` is asked; `otlp` is where spans are sent by HTTP, for those who have sent none yet.
 
@@ -159,7 +166,7 @@ class PageServer:
                 "version": __version__,
                 "grafana_url": self._grafana,
                 "sql_url": f"http://{self._clickhouse.local}",
-                "otlp_url": f"http://{self._otlp.local}",
+                "otlp_url": f"http://{self._otlp.local}" if self._otlp else "",
                 "variables": list(VARIABLES),
                 "dashboards": panels.described(),
             }

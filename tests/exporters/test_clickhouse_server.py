@@ -242,7 +242,7 @@ def test_seeding_gives_the_last_spans_of_the_partition(server: ClickHouseServer)
 
     def ids(start: int, end: int) -> set[tuple[str, str]]:
         part = both.slice(start, end - start)
-        return set(zip(part["trace_id"].to_pylist(), part["span_id"].to_pylist(), strict=True))
+        return set(part.select("trace_id", "span_id").rows())
 
     assert set(server.spans("spans", 0, 20, 100).rows()) == ids(0, 20)
     assert set(server.spans("spans", 0, 12, 4).rows()) == ids(8, 12)
@@ -260,9 +260,7 @@ def test_existing_spans_are_told_from_new_ones(
     # Of the trace, not of the span.
     keys = keys.vstack(keys.tail(1).with_columns(span_id=pl.lit("0" * 16)))
     found = server.existing(keys)
-    assert set(found.rows()) == set(
-        zip(stored["trace_id"].to_pylist(), stored["span_id"].to_pylist(), strict=True)
-    )
+    assert set(found.rows()) == set(stored.select("trace_id", "span_id").rows())
     assert server.existing(keys.clear()).is_empty()
 
 

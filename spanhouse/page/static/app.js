@@ -122,6 +122,14 @@ async function welcome() {
 }
 
 function greeting() {
+  if (!site.otlp_url) {
+    return h(
+      "div.notice",
+      {},
+      h("h1", { tabindex: "-1" }, "No spans yet"),
+      h("p", {}, "They are read from Kafka. This page shows data as soon as it comes."),
+    );
+  }
   return h(
     "div.notice",
     {},

@@ -1,0 +1,95 @@
+"""The embedded store: what may be there already is looked for, and not inserted again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from spanhouse import rollups
+from spanhouse.errors import Unavailable
+from spanhouse.exporters.clickhouse import EmbeddedClickHouse
+from spanhouse.store import Store
+from tests.exporters.conftest import rows
+
+TABLES = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    with Store(tmp_path_factory.mktemp("embedded")) as store:
+        yield store
+
+
+@pytest.fixture
+def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
+    """Into empty tables."""
+    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"):
+        store.rows(f"TRUNCATE TABLE {table}")
+    exporter = EmbeddedClickHouse(store)
+    yield exporter
+    exporter.close()
+
+
+def counts(store: Store) -> list[tuple[int, int]]:
+    """(spans, input tokens) by the rows and by both rollups."""
+    found = []
+    for table, calls in TABLES.items():
+        (line,) = store.rows(f"SELECT {calls}, sum(tokens_prompt) FROM {table}")
+        found.append((int(line.split("\t")[0]), int(line.split("\t")[1])))
+    return found
+
+
+def refuse(store: Store, table: str, room: int) -> None:
+    store.rows(f"ALTER TABLE {table} MODIFY SETTING min_free_disk_bytes_to_perform_insert = {room}")
+
+
+@pytest.mark.parametrize("table", list(TABLES))
+@pytest.mark.parametrize("crashed", [False, True])
+def test_an_insert_cut_off_between_the_tables_counts_once_when_repeated(
+    store: Store, exporter: EmbeddedClickHouse, table: str, crashed: bool
+) -> None:
+    batch, begun = rows(40, step=-dt.timedelta(hours=7)), dt.datetime.now(dt.UTC)
+    table = table if table == "agent_events" else f"{table}_state"
+    refuse(store, table, 10**18)
+    with pytest.raises(Unavailable):
+        exporter.insert(batch, token="a")
+    refuse(store, table, 0)
+    if crashed:
+        # The next process makes rollups anew before it takes anything, and knows no token.
+        rollups.repair(store)
+        store.rollups_doubtful = False
+        exporter.close()
+        exporter = EmbeddedClickHouse(store)
+    for _ in range(2):
+        exporter.insert(batch, token="a", repeated=begun if crashed else None)
+        assert counts(store) == [(40, 280)] * 3
+    if crashed:
+        exporter.close()
+
+
+def test_the_rows_that_are_missing_are_inserted(store: Store, exporter: EmbeddedClickHouse) -> None:
+    batch = rows(40)
+    exporter.insert(batch.slice(0, 25))
+    exporter.insert(rows(10, partition=1))  # the same offsets of another partition are others
+    exporter.insert(batch, token="a", repeated=dt.datetime.now(dt.UTC))
+    assert counts(store) == [(50, 350)] * 3
+    assert set(exporter.spans("spans", 0, 40, 100).rows()) == set(batch.select("trace_id", "span_id").rows())
+    assert exporter.spans("spans", 0, 12, 4).height == 4
+    assert exporter.spans("others", 0, 100, 10).is_empty()
+    assert exporter.recent_spans().height == 50
+
+
+def test_two_attempts_at_the_same_time_count_once(store: Store, exporter: EmbeddedClickHouse) -> None:
+    batch, together = rows(20_000), threading.Barrier(4)
+
+    def insert(_: int) -> None:
+        together.wait()
+        exporter.insert(batch, token="a")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(insert, range(4)))
+    assert counts(store) == [(20_000, 140_000)] * 3
