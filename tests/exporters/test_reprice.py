@@ -28,9 +28,9 @@ TODAY = dt.datetime.now(dt.UTC).date()
 FIRST, LAST = TODAY - dt.timedelta(days=3), TODAY - dt.timedelta(days=2)
 START = dt.datetime.combine(FIRST, dt.time(1), dt.UTC)
 MODELS = [
-    ("openai", "gpt-5"), ("openai", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"),
-    ("gcp.gemini", "gemini-2.5-pro"), ("deepseek", "deepseek-chat"), ("ollama", "house-large"), ("ollama", "house-small"), ("", "gpt-4o"),
-    ("openai", "no'such\\ model\n"), ("openai", "__other__"),
+    ("openai", "gpt-5"), ("openai", "gpt-4o"), ("", "gpt-4o"), ("anthropic", "claude-sonnet-4-5"),
+    ("gcp.gemini", "gemini-2.5-pro"), ("deepseek", "deepseek-chat"), ("ollama", "house-large"),
+    ("ollama", "house-small"), ("openai", "no'such\\ model\n"), ("openai", "__other__"),
 ]  # fmt: skip
 TIERS = ["", "flex", "priority", "batch", "nonsense"]
 PRICES = """
@@ -91,21 +91,21 @@ def stored(clickhouse: ClickHouse) -> dict[str, tuple[Any, ...]]:
 
 
 def by_model(clickhouse: ClickHouse) -> list[list[dict[str, Any]]]:
-    """Per model calls, unpriced calls, costs, users and a percentile, by rows, by minutes and by hours."""
-    counted = "sum(calls) AS n, sum(unpriced) AS u, toString(sum(cost_usd)) AS usd"
+    """Costs, calls and unpriced calls per model, by rows, by minutes and by hours."""
     tables = {
-        "agent_events": "count() AS n, countIf(cost_source = 'unpriced') AS u, toString(sum(cost_usd)) AS usd",
-        "agent_metrics_1m": counted,
-        "agent_metrics_1h": counted,
+        "agent_events": "count() AS n, countIf(cost_source = 'unpriced') AS u",
+        "agent_metrics_1m": "sum(calls) AS n, sum(unpriced) AS u",
+        "agent_metrics_1h": "sum(calls) AS n, sum(unpriced) AS u",
     }
+    text = "SELECT provider, model, toString(sum(cost_usd)) AS usd"
     return [
-        clickhouse.sql(f"SELECT provider, model, {what} FROM {table} GROUP BY ALL ORDER BY ALL")
+        clickhouse.sql(f"{text}, {what} FROM {table} GROUP BY ALL ORDER BY ALL")
         for table, what in tables.items()
     ]
 
 
 def percentiles(clickhouse: ClickHouse) -> list[dict[str, Any]]:
-    states = "quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS p, uniqMerge(sessions) AS s, sum(tokens_prompt) AS t"
+    states = "quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS p, uniqMerge(sessions), sum(tokens_prompt)"
     return [
         clickhouse.sql(f"SELECT {states} FROM {table}")[0]
         for table in ("agent_metrics_1m_state", "agent_metrics_1h_state")
@@ -117,9 +117,8 @@ def config(clickhouse: ClickHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module.rollups, "QUIET_SECONDS", 0)
     (tmp_path / "prices.yaml").write_text(PRICES)
     path = tmp_path / "spanhouse.yaml"
-    path.write_text(
-        f"processors: {{price: {{file: prices.yaml}}}}\nexporters: {{clickhouse: {{url: '{clickhouse.url}'}}}}\n"
-    )
+    clickhouse_section = f"exporters: {{clickhouse: {{url: '{clickhouse.url}'}}}}"
+    path.write_text(f"processors: {{price: {{file: prices.yaml}}}}\n{clickhouse_section}\n")
     return load(path, {})
 
 
