@@ -256,7 +256,7 @@ class Price:
         found = self.model(provider, model).price(at, tier)
         if found is None:
             return []
-        return [(max(step, 0), _rates(found[0], step)) for step in (-1, *_steps(found[0]))]
+        return steps_of(found[0])
 
     def model(self, provider: str, model: str) -> Model:
         """What is known of a model, by the names that a span gives it and its provider."""
@@ -376,6 +376,11 @@ def _steps(price: ModelPrice) -> list[int]:
     keys = {key for keys in _TOKEN_RATES.values() for key in keys}
     tiered = (v for k, v in _given(price).items() if k in keys and isinstance(v, TieredPrices))
     return sorted({tier.start for value in tiered for tier in value.tiers})
+
+
+def steps_of(price: ModelPrice) -> list[tuple[int, dict[str, Any]]]:
+    """As `Price.rates`, of a price."""
+    return [(max(step, 0), _rates(price, step)) for step in (-1, *_steps(price))]
 
 
 def _rates(price: ModelPrice, step: int) -> dict[str, Any]:

@@ -142,6 +142,23 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(repair)
     repair.set_defaults(run=_repair)
 
+    prices = add(
+        "prices",
+        "list what models cost, explain one, or show models seen whose price is not known",
+        "  spanhouse prices --provider anthropic\n"
+        "  spanhouse prices gpt-4o-mini --provider azure.ai.openai --at 2026-11-01\n"
+        "  spanhouse prices --unpriced",
+    )
+    _add_config(prices)
+    prices.add_argument("model", nargs="?", default="", help="model, as spans name it; all without")
+    prices.add_argument("--provider", default="", metavar="NAME", help="who sells it, as spans name it")
+    prices.add_argument("--at", type=_day, metavar="DATE", help="prices at the beginning of this day (UTC)")
+    prices.add_argument("--unpriced", action="store_true", help="models seen whose price is not known")
+    prices.add_argument(
+        "--data", metavar="DIR", help="folder of the store, if the configuration names no ClickHouse server"
+    )
+    prices.set_defaults(run=_prices, error=prices.error)
+
     reprice = add(
         "reprice",
         "compute the costs of stored rows anew from the prices of now, and their rollups with them",
@@ -341,6 +358,23 @@ def _replay(arguments: argparse.Namespace) -> int:
     else:
         source = DeadLetters(kafka, window, arguments.reason)
     return replay(config, source, dry_run=arguments.dry_run)
+
+
+def _prices(arguments: argparse.Namespace) -> int:
+    if arguments.unpriced and (arguments.model or arguments.provider or arguments.at):
+        arguments.error("--unpriced goes with --config and --data only")
+    from spanhouse.config import load
+    from spanhouse.prices import show, unpriced
+
+    config = load(_config_path(arguments.config), _given(arguments, ("data",)))
+    try:
+        if arguments.unpriced:
+            return unpriced(config, _print)
+        return show(config, _print, model=arguments.model, provider=arguments.provider, at=arguments.at)
+    except BrokenPipeError:
+        # As `| head` does. Python would try to write the rest at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _reprice(arguments: argparse.Namespace) -> int:
