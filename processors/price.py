@@ -204,7 +204,7 @@ class Price:
 
     def _note_unpriced(self, models: pl.DataFrame) -> None:
         metrics.SPANS_UNPRICED.inc(models.height)
-        new = [key for key in models.unique(maintain_order=True).iter_rows() if key not in self._logged]
+        new = [key for key in models.unique().iter_rows() if key not in self._logged]
         if len(self._logged) > _MAX_KEPT:
             self._logged.clear()
         for provider, model in new[:_MAX_LOOKUPS]:

@@ -254,7 +254,7 @@ def test_the_command_on_a_store(tmp_path: Path) -> None:
         assert "stop it until this is done" in running.stderr
         assert instance.stop() == 0
     unpriced = spanhouse("prices", "--unpriced", "--data", str(data), cwd=tmp_path)
-    assert unpriced.stdout.splitlines()[1].split()[:4] == ["vllm", "house", "3", "3,000"], unpriced.stderr
+    assert unpriced.stdout.splitlines()[1].split()[:4] == ["vllm", "house", "3", "3,300"], unpriced.stderr
     (tmp_path / "prices.yaml").write_text("prices:\n  - {model: house, input: 1, output: 10}\n")
     (tmp_path / "spanhouse.yaml").write_text("processors: {price: {file: prices.yaml}}\n")
     dry = spanhouse("reprice", *days, "--dry-run", cwd=tmp_path)
