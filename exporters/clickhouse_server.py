@@ -64,6 +64,16 @@ _INSERT_SETTINGS: Final[dict[str, Any]] = {
 }
 
 
+def insert_settings(client: Client, token: str, cluster: str) -> dict[str, Any]:
+    """Settings of an insert that counts once for all that come with this token, rollups included."""
+    settings = {**_INSERT_SETTINGS, "insert_deduplication_token": token}
+    if cluster:
+        settings |= {"distributed_foreground_insert": 1, "parallel_distributed_insert_select": 0}
+    # Older servers lack some, and do by themselves what these ask for.
+    known = {name: value for name, value in settings.items() if name in client.server_settings}
+    return known | {"wait_end_of_query": 1}
+
+
 class ClickHouseServer(Stored):
     """A ClickHouse server over HTTP. Any number of threads; each has a connection of its own.
 
@@ -140,12 +150,7 @@ class ClickHouseServer(Stored):
             )
 
     def _settings(self, client: Client, token: str) -> dict[str, Any]:
-        settings = {**_INSERT_SETTINGS, "insert_deduplication_token": token}
-        if self._cluster:
-            settings |= {"distributed_foreground_insert": 1, "parallel_distributed_insert_select": 0}
-        # Older servers lack some, and do by themselves what these ask for.
-        known = {name: value for name, value in settings.items() if name in client.server_settings}
-        return known | {"wait_end_of_query": 1}
+        return insert_settings(client, token, self._cluster)
 
     def _outrun(self, since: datetime) -> bool:
         """Whether the server may have forgotten an insert of that time."""

@@ -45,6 +45,7 @@ TYPES: Final = {
     **dict.fromkeys(("tokens_prompt", "tokens_completion", "tokens_cache_read", "tokens_cache_write",
                      "tokens_reasoning"), "UInt64"),
     "cost_usd": "Decimal(18, 10)",
+    "cost_computed_usd": "Nullable(Decimal(18, 10))",
     **dict.fromkeys(("flags", "scope_dropped", "resource_dropped", "dropped_attributes", "dropped_events",
                      "dropped_links"), "UInt32"),
     "partition": "Int32",
@@ -113,7 +114,7 @@ def _columns(series: pl.Series) -> Iterator[_Column]:
         yield name, _WORD, [_VERSION, *_words(texts(series), series)]
     elif TYPES[name].startswith("Nullable"):
         missing = series.is_null().to_numpy().view(np.uint8)
-        yield name, TYPES[name], [missing, series.fill_null(0).to_numpy()]
+        yield name, TYPES[name], [missing, _numbers(series.fill_null(0))]
     else:
         yield name, TYPES[name], [_numbers(series)]
 

@@ -20,7 +20,7 @@ from spanhouse.errors import UserError
 # Columns that rules may fill besides a row's own; `price` reads them and they are not stored.
 HELPERS: Final[Schema] = {"service_tier": pl.String, "reported_cost_usd": pl.Float64}
 # These come from a span's own fields, never from attributes.
-_COMPUTED: Final = ("status", "latency_ms", "cost_usd", "cost_source", "span_kind")
+_COMPUTED: Final = ("status", "latency_ms", "cost_usd", "cost_source", "cost_computed_usd", "span_kind")
 COLUMNS: Final[Schema] = {
     name: dtype for name, dtype in (NORMALIZED | HELPERS).items() if name not in _COMPUTED
 }

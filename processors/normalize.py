@@ -95,6 +95,13 @@ class Normalize:
                 batch = batch.with_columns(expr.alias(column))
         return self._count_once(batch.with_columns(_TOKEN_RULES)) if plan.has_usage else batch
 
+    def by_attributes(self, column: str) -> tuple[list[str], pl.Expr]:
+        """The raw columns that may fill a text column, and its value by them; for rows that are stored."""
+        rules = [rule for rule in self._rules[column] if rule.is_raw and rule.status is None]
+        names = list(dict.fromkeys(rule.source for rule in rules))
+        values = [value for rule in rules for value in _exprs(rule, pl.String, tuple(names))]
+        return names, pl.coalesce(*values, pl.lit("")).alias(column)
+
     def _event_columns(self, batch: pl.DataFrame) -> pl.DataFrame | None:
         """What event rules read: of each span's last event of a name. None where no span has such events."""
         owners, events = _flat(_arrow(batch["events"]), np.arange(batch.height))
@@ -248,6 +255,7 @@ _FIELDS: Final = (
     ((pl.col("end_ns").cast(pl.Int128) - pl.col("start_ns")).cast(pl.Float64) / 1e6).alias("latency_ms"),
     pl.lit(0, pl.Decimal(18, 10)).alias("cost_usd"),
     pl.lit("none").alias("cost_source"),
+    pl.lit(None, pl.Decimal(18, 10)).alias("cost_computed_usd"),
 )
 _DEFAULTS: Final = {"kind": "other", "ttft_ms": None, "reported_cost_usd": None}
 

@@ -125,6 +125,7 @@ NORMALIZED: Final[Schema] = {
     "tokens_reasoning": pl.UInt64,
     "cost_usd": pl.Decimal(18, 10),
     "cost_source": pl.String,  # reported, computed, unpriced, none
+    "cost_computed_usd": pl.Decimal(18, 10),  # from the price, whatever was reported; null where unknown
     "span_kind": pl.String,
 }
 

@@ -381,7 +381,8 @@ def _processor(document: Document, name: str, settings: object, folder: Path) ->
         else:
             factory(**arguments | ({"hash_key": arguments["hash_key"] or "-"} if name == "scrub" else {}))
     except UserError as error:
-        document.problem((*where, "function") if factory is None else where, str(error))
+        for text in str(error).splitlines():
+            document.problem((*where, "function") if factory is None else where, text)
     return arguments
 
 

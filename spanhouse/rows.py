@@ -132,7 +132,7 @@ def _reject_times(batch: pl.DataFrame) -> pl.DataFrame:
 def _default(name: str, dtype: Any) -> pl.Expr:
     if dtype == pl.String:
         return pl.lit("").alias(name)
-    value = None if name == "ttft_ms" else 0
+    value = None if name in ("ttft_ms", "cost_computed_usd") else 0
     return pl.lit(value, dtype=dtype).alias(name)
 
 
