@@ -1,0 +1,187 @@
+"""What the pipeline makes of the recorded payloads, fact by fact, beside what the stand-in answered.
+
+A fact of a scenario is `right`, `absent` (the row says nothing, or only a part) or `wrong`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final
+
+import polars as pl
+
+from spanhouse.processing import Processed, Processing, build_processing
+from spanhouse.processors.guard import Guard
+from spanhouse.processors.normalize import MODEL_KINDS, Normalize
+from spanhouse.processors.price import Price
+from spanhouse.processors.scrub import Scrub, keyed_hash
+from tests.dialects import golden
+from tests.dialects.truth import COHERE_SEEN, SCENARIOS, SESSION, TOOL, USER
+
+KEY: Final = "a key for tests only"
+TOKENS: Final = {
+    "input": "tokens_prompt",
+    "output": "tokens_completion",
+    "cache_read": "tokens_cache_read",
+    "cache_write": "tokens_cache_write",
+    "reasoning": "tokens_reasoning",
+}
+USER_HASH: Final = keyed_hash(KEY, USER)
+# Facts in the order of the table in docs/dialects.md.
+FACTS: Final = (
+    "calls", "provider", "model", *TOKENS, "cost", "trace", "ttft", "error", "agent", "tool", "session", "user",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One fact of one scenario; `found` and `expected` say what differs."""
+
+    library: str
+    scenario: str
+    fact: str
+    verdict: str
+    found: Any = None
+    expected: Any = None
+
+
+def processing() -> Processing:
+    """The processors as `spanhouse up` has them, for payloads of any age."""
+    return build_processing(
+        [
+            ("normalize", Normalize()),
+            ("price", Price()),
+            ("scrub", Scrub(KEY)),
+            ("guard", Guard(max_age_days=36500, max_future_days=36500)),
+        ]
+    )
+
+
+@cache
+def rows() -> dict[tuple[str, str], pl.DataFrame]:
+    """The rows of each library's scenarios, in the order in which their spans started.
+
+    All payloads are processed as one batch, in which all dialects meet.
+    """
+    names = [
+        (library, scenario)
+        for library in golden.libraries()
+        for scenario, entry in golden.index(library)["scenarios"].items()
+        if entry["spans"]
+    ]
+    (done,) = processing().run([golden.payload(*name) for name in names])
+    assert isinstance(done, Processed)
+    assert not done.malformed
+    assert not done.finished.rejected.height
+    table = done.finished.rows.with_columns(payload=pl.Series(done.finished.payloads))
+    parts = table.partition_by("payload", as_dict=True, include_key=False)
+    return {names[int(number)]: part.sort("ts") for (number,), part in parts.items()}
+
+
+def findings(library: str) -> Iterator[Finding]:
+    """All facts of all scenarios of a library that it makes spans of."""
+    for scenario, entry in golden.index(library)["scenarios"].items():
+        if entry["spans"]:
+            table = rows()[library, scenario]
+            for fact, found, expected in _facts(scenario, table, entry["calls"]):
+                yield Finding(library, scenario, fact, _verdict(found, expected), found, expected)
+
+
+def _verdict(found: Any, expected: Any) -> str:
+    if found == expected:
+        return "right"
+    if isinstance(found, list) and isinstance(expected, list):
+        pairs = list(zip(found, expected, strict=False))
+        if not found or len(found) == len(expected) and all(f == e or _nothing(f) for f, e in pairs):
+            return "absent"
+        return "wrong"
+    return "absent" if _nothing(found) else "wrong"
+
+
+def _nothing(value: Any) -> bool:
+    return value in (None, "", 0, [], "other")
+
+
+def _facts(
+    scenario: str, table: pl.DataFrame, truth: list[dict[str, Any]]
+) -> Iterator[tuple[str, Any, Any]]:
+    """(fact, found, expected) of a scenario."""
+    what = SCENARIOS[scenario]
+    calls = table.filter(pl.col("kind").is_in(MODEL_KINDS))
+    answered = [call for call in truth if not call.get("error")]
+    failed = [call for call in truth if call.get("error")]
+    if answered:
+        # Of a call that is traced by two spans one counts.
+        if calls.height > len(answered):
+            calls = calls.filter(pl.col("tokens_prompt") > 0)
+        yield "calls", calls["kind"].to_list(), [call["kind"] for call in answered]
+        yield "provider", calls["provider"].to_list(), [call["provider"] for call in answered]
+        models = [call["answered_model"] or call["model"] for call in answered]
+        yield "model", *_models(calls["model"].to_list(), answered, models)
+        for name, column in TOKENS.items():
+            yield name, calls[column].to_list(), [call["usage"][name] for call in answered]
+            total = sum(call["usage"][name] for call in answered)
+            yield "trace", table[column].sum(), total
+        yield "cost", *_costs(calls, answered)
+        told = [Decimal(call["cost_usd"]) for call in answered if call["cost_usd"]]
+        total_cost = table["cost_usd"].sum() or Decimal(0)
+        yield "trace", _micro(total_cost), _micro(sum(told, Decimal(0)))
+    if what.stream and not what.agent and answered:
+        near = [call.get("first_chunk_ms") for call in answered]
+        yield "ttft", *_times(calls["ttft_ms"].to_list(), near)
+    if failed:
+        yield "provider", sorted(set(calls["provider"].to_list())), [failed[0]["provider"]]
+        got = [m for m in calls["model"].unique().to_list() if m != failed[0]["model"]]
+        yield "model", got or [failed[0]["model"]], [failed[0]["model"]]
+        kinds = sorted(set(calls["kind"].to_list()))
+        yield "calls", kinds, [failed[0]["kind"]]
+        wrong = calls.filter(
+            (pl.col("status") != "error") | pl.col("error_type").is_in(["", "_OTHER"])
+        )
+        yield "error", 0 if calls.is_empty() or wrong.height else "named", "named"
+    if scenario == "mcp_error":
+        tools = table.filter(pl.col("tool_name") != "")
+        yield "error", 0 if tools.filter(pl.col("status") == "error").is_empty() else "named", "named"
+    if what.tool and (what.agent or scenario.startswith("mcp")):
+        tools = table.filter(pl.col("kind").is_in(["tool", "mcp"]) & (pl.col("tool_name") != ""))
+        yield "tool", sorted(set(tools["tool_name"])), ["get_tides" if scenario == "mcp_error" else TOOL]
+    if what.agent:
+        yield "agent", sorted(set(table["agent"]) - {""}), ["weather_agent"]
+        sessions = set(table["session_id"]) - {""}
+        yield "session", sorted(sessions), [SESSION]
+        users = set(table["user_id_hash"]) - {""}
+        yield "user", sorted(users), [USER_HASH]
+
+
+def _models(found: list[str], truth: list[dict[str, Any]], expected: list[str]) -> tuple[list[str], list[str]]:
+    """A library that tells only which model was asked for says nothing wrong, for an alias is dated."""
+    if len(found) == len(truth):
+        found = ["" if f == call["model"] != e else f for f, e, call in zip(found, expected, truth, strict=True)]
+    return found, expected
+
+
+def _costs(calls: pl.DataFrame, truth: list[dict[str, Any]]) -> tuple[list[Any], list[Any]]:
+    expected = [_micro(Decimal(call["cost_usd"])) if call["cost_usd"] else "unpriced" for call in truth]
+    found = [
+        "unpriced" if source == "unpriced" else _micro(cost)
+        for cost, source in calls.select("cost_usd", "cost_source").iter_rows()
+    ]
+    return found, expected
+
+
+def _micro(dollars: Decimal) -> int:
+    return int(round(dollars * 1_000_000))
+
+
+def _times(found: list[float | None], expected: list[float | None]) -> tuple[list[Any], list[Any]]:
+    """Times are right where they are near the stand-in's: the library's own clock runs a little longer."""
+    near = [
+        "near" if f is not None and e is not None and 0.1 * e <= f <= 20 * e else f
+        for f, e in zip(found, expected, strict=False)
+    ]
+    return near, ["near"] * len(expected)
+
+
