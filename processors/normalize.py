@@ -105,9 +105,8 @@ class Normalize:
         batch = batch.hstack(sources.select(plan.columns))
         if plan.has_model:
             batch = one_form(batch)
-        for column, expr, others in plan.inferred:
-            missing = batch[column] == ""
-            if any((missing & (batch[other] != "")).any() for other in others):
+        for column, expr, gate in plan.inferred:
+            if batch.select(gate.any()).item():
                 batch = batch.with_columns(expr.alias(column))
         if not plan.has_usage:
             return batch
@@ -140,23 +139,24 @@ class Normalize:
     def _make_plan(self, present: tuple[str, ...]) -> _Plan:
         """Expressions for batches with these raw columns; most attributes are absent from most batches."""
         columns: list[pl.Expr] = [*_FIELDS]
-        inferred: list[tuple[str, pl.Expr, set[str]]] = []
+        inferred: list[tuple[str, pl.Expr, pl.Expr]] = []
         later = self._excluding(present)
         for column, dtype in COLUMNS.items():
             default = pl.lit(_DEFAULTS.get(column, "" if dtype == pl.String else 0), dtype)
             if column in later:
                 columns.append(default.alias(column))
                 continue
-            direct = [r for r in self._rules[column] if not (r.is_column and r.source in COLUMNS)]
+            direct = [r for r in self._rules[column] if not _is_guess(r)]
             found = [expr for rule in direct for expr in _exprs(rule, dtype, present)]
             if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
                 found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
-            by_column = [r for r in self._rules[column] if r.is_column and r.source in COLUMNS]
-            if by_column:
-                guesses = pl.coalesce(*(e for r in by_column for e in _exprs(r, dtype, ())), pl.lit(""))
-                expr = pl.when(pl.col(column) == "").then(guesses).otherwise(column)
-                inferred.append((column, expr, {r.source for r in by_column}))
+            guesses = [r for r in self._rules[column] if _is_guess(r)]
+            if values := [expr for rule in guesses for expr in _exprs(rule, dtype, present)]:
+                empty = pl.col(column) == _DEFAULTS.get(column, "")
+                expr = pl.when(empty).then(pl.coalesce(*values, pl.col(column))).otherwise(column)
+                inferred.append((column, expr, empty & pl.any_horizontal(map(_gate, guesses))))
+        inferred.sort(key=lambda guess: guess[0] == "provider")  # it is guessed by the model
         usage = [r for column in (*TOKENS, "reported_cost_usd") for r in self._rules[column]]
         return _Plan(
             columns,
@@ -222,14 +222,15 @@ class _Plan:
 
     Attributes:
         columns: all columns, from raw columns and the span's own fields.
-        inferred: (column, expression, columns it reads) for rules that read other columns of the row.
+        inferred: (column, expression, where it can give anything) for rules that fill what is empty
+            from other columns of the row.
         has_model: whether any attribute that names a model is present.
         totals: steps of expressions for totals with parts that were counted beside them.
         has_usage: whether any attribute of usage is present.
     """
 
     columns: list[pl.Expr]
-    inferred: list[tuple[str, pl.Expr, set[str]]]
+    inferred: list[tuple[str, pl.Expr, pl.Expr]]
     has_model: bool
     has_usage: bool
     totals: list[list[pl.Expr]]
@@ -398,6 +399,20 @@ def _matches(value: pl.Expr, text: str) -> pl.Expr:
     wanted = text.removeprefix("!")
     found = value.str.starts_with(wanted[:-1]) if wanted.endswith("*") else value == wanted
     return ~found if text.startswith("!") else found
+
+
+def _is_guess(rule: Rule) -> bool:
+    """Whether the rule reads a column of the row, or the span's name of which no attribute says that it is one."""
+    if not rule.is_column or rule.source in COLUMNS:
+        return rule.is_column
+    return rule.source == "name" and not any(":" in name for name, _ in rule.where)
+
+
+def _gate(rule: Rule) -> pl.Expr:
+    condition = pl.col(rule.source) != ""
+    for name, wanted in rule.where:
+        condition = condition & pl.any_horizontal(_matches(pl.col(name), text) for text in wanted)
+    return condition
 
 
 def _reads_row(rule: Rule) -> bool:

@@ -123,15 +123,11 @@ def _facts(
         yield "model", *_models(calls["model"].to_list(), answered, models)
         for name, column in TOKENS.items():
             yield name, calls[column].to_list(), [call["usage"][name] for call in answered]
-            total = sum(call["usage"][name] for call in answered)
-            yield "trace", table[column].sum(), total
+            yield "trace", table[column].sum(), calls[column].sum()
         yield "cost", *_costs(calls, answered)
-        told = [Decimal(call["cost_usd"]) for call in answered if call["cost_usd"]]
-        total_cost = table["cost_usd"].sum() or Decimal(0)
-        yield "trace", _micro(total_cost), _micro(sum(told, Decimal(0)))
+        yield "trace", table["cost_usd"].sum(), calls["cost_usd"].sum()
     if what.stream and not what.agent and answered:
-        near = [call.get("first_chunk_ms") for call in answered]
-        yield "ttft", *_times(calls["ttft_ms"].to_list(), near)
+        yield "ttft", *_times(calls, [call["first_chunk_ms"] for call in answered])
     if failed:
         yield "provider", sorted(set(calls["provider"].to_list())), [failed[0]["provider"]]
         got = [m for m in calls["model"].unique().to_list() if m != failed[0]["model"]]
@@ -176,12 +172,8 @@ def _micro(dollars: Decimal) -> int:
     return int(round(dollars * 1_000_000))
 
 
-def _times(found: list[float | None], expected: list[float | None]) -> tuple[list[Any], list[Any]]:
-    """Times are right where they are near the stand-in's: the library's own clock runs a little longer."""
-    near = [
-        "near" if f is not None and e is not None and 0.1 * e <= f <= 20 * e else f
-        for f, e in zip(found, expected, strict=False)
-    ]
-    return near, ["near"] * len(expected)
-
-
+def _times(calls: pl.DataFrame, first_chunks: list[float]) -> tuple[list[Any], list[Any]]:
+    """A time is right if it is not before the stand-in sent its first chunk, nor after the span's end."""
+    pairs = zip(calls.select("ttft_ms", "latency_ms").iter_rows(), first_chunks, strict=False)
+    found = ["in time" if t and 0.5 * e <= t <= latency else t for (t, latency), e in pairs]
+    return found, ["in time"] * len(first_chunks)
