@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.dialects import golden
 
 
-def show(library: str, scenario: str) -> None:
-    request = golden.request(library, scenario)
-    names = {}
+def show(library: str, scenario: str, request: ExportTraceServiceRequest) -> None:
+    names: dict[bytes, str] = {}
     for resource in request.resource_spans:
         for scope in resource.scope_spans:
             names |= {span.span_id: span.name for span in scope.spans}
@@ -31,9 +31,8 @@ def _span(span: Span, names: dict[bytes, str]) -> None:
     parent = names.get(span.parent_span_id, span.parent_span_id.hex()) or "-"
     status = Status.StatusCode.Name(span.status.code)[len("STATUS_CODE_") :]
     kind = Span.SpanKind.Name(span.kind)[len("SPAN_KIND_") :]
-    print(
-        f"  {span.name!r} parent={parent!r} {kind} {milliseconds:.0f} ms {status} {span.status.message!r:.200}"
-    )
+    outcome = f"{milliseconds:.0f} ms {status} {span.status.message!r:.200}"
+    print(f"  {span.name!r} parent={parent!r} {kind} {outcome}")
     for attribute in sorted(span.attributes, key=lambda attribute: attribute.key):
         print("     ", _pair(attribute))
     for event in span.events:
@@ -64,5 +63,6 @@ def _value(value: AnyValue) -> object:
 
 if __name__ == "__main__":
     name, *wanted = sys.argv[1:]
-    for each in wanted or golden.index(name)["scenarios"]:
-        show(name, each)
+    for each, sent in golden.requests(name).items():
+        if not wanted or each in wanted:
+            show(name, each, sent)

@@ -1,7 +1,8 @@
-"""What the stand-in answers in each scenario: the numbers that a stored row must give, whatever library sent it.
+"""What the stand-in answers in each scenario: what a stored row must give, whatever library sent it.
 
-Counts follow the rules of docs/data-model.md: input with the cached, output with the reasoning; the stand-in turns
-them into each provider's own form. They are chosen so that no wrong sum or difference of them is right elsewhere.
+Counts follow the rules of docs/data-model.md: input with the cached, output with the reasoning; the stand-in
+turns them into each provider's own form. They are chosen so that no wrong sum or difference of them is right
+elsewhere.
 """
 
 from __future__ import annotations

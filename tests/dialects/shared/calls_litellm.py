@@ -94,9 +94,7 @@ SCENARIOS: dict[str, Callable[[], Any]] = {
     "openai_responses": lambda: litellm.responses(
         model="openai/gpt-6-luna", input=QUESTION, api_base=f"{STANDIN}/openai/v1"
     ),
-    "openai_embeddings": lambda: embedding(
-        "openai/text-embedding-3-small", api_base=f"{STANDIN}/openai/v1"
-    ),
+    "openai_embeddings": lambda: embedding("openai/text-embedding-3-small", api_base=f"{STANDIN}/openai/v1"),
     "bedrock_embeddings": lambda: embedding(
         "bedrock/amazon.titan-embed-text-v2:0", aws_bedrock_runtime_endpoint=STANDIN
     ),

@@ -1,5 +1,8 @@
-"""Anthropic: /v1/messages. `input_tokens` leaves out what was read from and written to the cache;
-`output_tokens` has the thinking in it. A stream gives the input with its first event, all with its last but one."""
+"""Anthropic: /v1/messages.
+
+`input_tokens` leaves out what was read from and written to the cache; `output_tokens` has the thinking in it.
+A stream's first event has the input and the last but one has all.
+"""
 
 from __future__ import annotations
 

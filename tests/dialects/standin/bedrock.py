@@ -1,7 +1,8 @@
 """Amazon Bedrock: Converse, ConverseStream, InvokeModel and InvokeModelWithResponseStream.
 
-`inputTokens` leaves out what was read from and written to the cache, `totalTokens` has all. InvokeModel has the
-model's own body and the counts in headers, its stream has them in the last chunk's `amazon-bedrock-invocationMetrics`.
+`inputTokens` leaves out what was read from and written to the cache, `totalTokens` has all. InvokeModel has
+the model's own body and the counts in headers; its stream has them in the last chunk's
+`amazon-bedrock-invocationMetrics`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Cohere: /v2/chat, /v2/embed and /v2/rerank.
 
-An answer tells twice: `billed_units` is what the invoice has, `tokens` what the model saw. Reranking is billed by
-the search, and no answer names a model.
+An answer tells twice: `billed_units` is what the invoice has, `tokens` what the model saw. Reranking is
+billed by the search, and no answer names a model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Mistral: /v1/chat/completions and /v1/embeddings. Nothing is cached; a stream's last chunk has the usage unasked."""
+"""Mistral: /v1/chat/completions and /v1/embeddings.
+
+Nothing is cached; a stream's last chunk has the usage unasked.
+"""
 
 from __future__ import annotations
 

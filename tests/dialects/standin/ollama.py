@@ -1,4 +1,7 @@
-"""Ollama: /api/chat and /api/embed, streams as lines of JSON whose last one has the counts. Nobody is billed."""
+"""Ollama: /api/chat, /api/embed and /api/show.
+
+A stream is lines of JSON whose last one has the counts. Nobody is billed.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def _message(call: Call, text: str = ANSWER) -> dict[str, Any]:
 
 def _part(call: Call, message: dict[str, Any], *, last: bool) -> dict[str, Any]:
     created = datetime.now(UTC).isoformat().replace("+00:00", "Z")
-    part = {"model": call.answers, "created_at": created, "message": message, "done": last}
+    part: dict[str, Any] = {"model": call.answers, "created_at": created, "message": message, "done": last}
     if last:
         part |= {
             "done_reason": "stop",

@@ -74,7 +74,7 @@ def routes(state: State) -> list[web.RouteDef]:
             return _error(call)
         vector: list[float] | str = [0.25, -0.5, 0.125]
         if body.get("encoding_format") == "base64":
-            vector = base64.b64encode(struct.pack("<3f", *vector)).decode()  # type: ignore[misc]
+            vector = base64.b64encode(struct.pack("<3f", *vector)).decode()
         inputs = body["input"] if isinstance(body["input"], list) else [body["input"]]
         data = [{"object": "embedding", "index": i, "embedding": vector} for i in range(len(inputs))]
         usage = {"prompt_tokens": call.usage.input, "total_tokens": call.usage.input}

@@ -45,15 +45,12 @@ class Call:
             "model": self.model,
             "answered_model": model.answers,
             "kind": model.kind,
-            "stream": self.stream,
         }
         if self.error:
             return facts | {"error": self.error}
         dollars = cost(self.model, self.usage)
-        facts["usage"] = vars(self.usage)
+        facts["usage"] = {part: count for part, count in vars(self.usage).items() if count}
         facts["cost_usd"] = None if dollars is None else format(dollars, "f")
-        if self.tool:
-            facts["asks_for_tool"] = True
         if self.first_chunk_ms is not None:
             facts["first_chunk_ms"] = round(self.first_chunk_ms, 1)
         return facts

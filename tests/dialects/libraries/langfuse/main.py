@@ -1,4 +1,4 @@
-"""Langfuse: its wrapped OpenAI SDK; Anthropic's by its decorator, which is told the usage as its docs have it.
+"""Langfuse: its wrapped OpenAI SDK; Anthropic's by its decorator, told the usage as its docs have it.
 
 Scores go to Langfuse's own API, not into spans.
 """
@@ -11,7 +11,7 @@ from typing import Any
 
 import calls_anthropic
 import calls_openai
-import langfuse.openai  # wraps the SDK
+import langfuse.openai  # noqa: F401 (wraps the SDK)
 from langfuse import Langfuse, observe, propagate_attributes
 from langfuse.api import Prompt_Text
 from langfuse.model import TextPromptClient

@@ -24,7 +24,10 @@ def agent(answer: Callable[[Callable[[str], str]], str]) -> Callable[[], str]:
     """The scenario of an agent that answers by `answer`, which gets the tool."""
 
     def scenario() -> str:
-        with logfire.set_baggage(**{"gen_ai.conversation.id": SESSION, "user.id": USER}), logfire.span("weather_agent"):
+        with (
+            logfire.set_baggage(**{"gen_ai.conversation.id": SESSION, "user.id": USER}),
+            logfire.span("weather_agent"),
+        ):
             return answer(tool)
 
     return scenario

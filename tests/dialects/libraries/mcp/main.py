@@ -1,4 +1,4 @@
-"""The MCP SDK's own telemetry, from its second version on: the client here, the server in a process of its own."""
+"""The MCP SDK's own telemetry, from its second version on: a client, and a server in its own process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenLLMetry (Traceloop) for the MCP SDK's first version: the client here, the server in a process of its own."""
+"""OpenLLMetry (Traceloop) for the MCP SDK's first version: a client, and a server in its own process."""
 
 from __future__ import annotations
 

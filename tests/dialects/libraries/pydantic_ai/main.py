@@ -77,9 +77,7 @@ def with_tool(model: Any, **settings: Any) -> None:
 
 def repeated() -> None:
     """As before version 2 of Pydantic AI, and by a setting since."""
-    settings = InstrumentationSettings(
-        tracer_provider=provider, use_aggregated_usage_attribute_names=False
-    )
+    settings = InstrumentationSettings(tracer_provider=provider, use_aggregated_usage_attribute_names=False)
     Agent.instrument_all(settings)
     with_tool(OpenAIChatModel("gpt-4.1"))
     Agent.instrument_all(InstrumentationSettings(tracer_provider=provider))

@@ -38,9 +38,7 @@ class Weather:
 
 
 def openai_client(timeout_s: float = 30) -> AsyncOpenAI:
-    return AsyncOpenAI(
-        base_url=f"{STANDIN}/openai/v1", api_key="not-a-key", max_retries=0, timeout=timeout_s
-    )
+    return AsyncOpenAI(base_url=f"{STANDIN}/openai/v1", api_key="not-a-key", max_retries=0, timeout=timeout_s)
 
 
 def openai(timeout_s: float = 30, model: str = "gpt-4o-mini") -> OpenAIChatCompletion:
@@ -61,9 +59,7 @@ def google(timeout_s: float = 30) -> GoogleAIChatCompletion:
 
 
 def mistral(timeout_s: float = 30) -> MistralAIChatCompletion:
-    client = Mistral(
-        api_key="not-a-key", server_url=f"{STANDIN}/mistral", timeout_ms=int(timeout_s * 1000)
-    )
+    client = Mistral(api_key="not-a-key", server_url=f"{STANDIN}/mistral", timeout_ms=int(timeout_s * 1000))
     return MistralAIChatCompletion(
         ai_model_id="mistral-large-latest", api_key="not-a-key", async_client=client
     )
@@ -76,9 +72,7 @@ def bedrock(timeout_s: float = 30) -> BedrockChatCompletion:
 
 
 def ollama(timeout_s: float = 30) -> OllamaChatCompletion:
-    return OllamaChatCompletion(
-        ai_model_id="llama3.2", client=AsyncClient(host=STANDIN, timeout=timeout_s)
-    )
+    return OllamaChatCompletion(ai_model_id="llama3.2", client=AsyncClient(host=STANDIN, timeout=timeout_s))
 
 
 def history() -> ChatHistory:
@@ -133,7 +127,9 @@ run(
     {"openai_reasoning": lambda: chat(openai(model="o4-mini")), "openai_embeddings": embeddings},
     of("anthropic", anthropic),
     of("google", google),
-    {k: v for k, v in of("mistral", mistral).items() if "stream" not in k},  # ends in an IndexError of its own
+    {
+        k: v for k, v in of("mistral", mistral).items() if "stream" not in k
+    },  # ends in an IndexError of its own
     of("bedrock", bedrock),
     of("ollama", ollama),
 )
