@@ -31,8 +31,7 @@ def test_every_line_of_absent_is_needed() -> None:
     assert not unused, "\n".join(unused)
 
 
-def test_usage_of_a_trace_counts_once_in_any_order_of_its_payloads() -> None:
-    """Each span in a payload of its own, children first as SDKs end them, and the other way round."""
+def test_usage_of_a_trace_counts_once_where_each_span_comes_alone() -> None:
     for library in golden.libraries():
         for scenario in golden.payloads(library):
             if scenario.endswith(("_agent", "_agent_repeated", "_agent_twice")):
