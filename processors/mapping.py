@@ -143,9 +143,8 @@ class _File:
             "values": self._values, "starts_with": self._texts, "skip": self._texts, "excludes": self._texts,
             "repeats": self._texts, "json": self._one_or_more, "where": self._where,
         }  # fmt: skip
-        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values", "skip",
-                 "starts_with", "is", "status", "excludes", "repeats",
-                 "where")  # fmt: skip
+        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values",
+                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where")  # fmt: skip
         got: dict[str, Any] = {}
         for key, (key_node, value) in entries.items():
             if key not in known:
@@ -181,9 +180,8 @@ class _File:
             fail(sources[1], f"a rule has one source, this has {' and '.join(sources)}")
         if not sources and not ("status" in got and "is" in got):
             fail("", "a rule needs a source: span, resource, scope, event or column")
-        if "attribute" in got and "event" not in got or "event" in got and not (
-            "attribute" in got or got.get("unit") == "time"
-        ):
+        of_event = ("event" in got, "attribute" in got)
+        if of_event == (False, True) or (of_event == (True, False) and got.get("unit") != "time"):
             fail("event", "'event' and 'attribute' belong together")
         if got.get("column", "model") not in _TEXT_COLUMNS or got.get("column") == column:
             fail("column", f"'column' cannot be '{got['column']}'")
@@ -197,8 +195,10 @@ class _File:
             fail("", "is a number, so 'values', 'starts_with', 'is', 'column' and 'skip' do not apply")
         if "json" in got and "match" in got:
             fail("match", "a rule has either 'json' or 'match'")
-        if "match" in got and _groups(got["match"]) != 1:
+        if "match" in got and not _has_one_group(got["match"]):
             fail("match", "'match' must be a regular expression with one group")
+        if wrong := [path for path in got.get("json", ()) if not _is_json_path(path)]:
+            fail("json", f"'{wrong[0]}' is no JSON path, such as $.usage.input")
         parts = [part.removeprefix("tokens_") for part in _PARTS.get(column, ())]
         for key in ("excludes", "repeats"):
             if not {*got.get(key, ())} <= {*parts}:
@@ -252,11 +252,21 @@ class _File:
         raise UserError(f"{self._path}, line {node.start_mark.line + 1}: {text}")
 
 
-def _groups(pattern: str) -> int:
+def _has_one_group(pattern: str) -> bool:
+    """Asks polars, too, whose expressions have no look-ahead."""
     try:
-        return re.compile(pattern).groups
-    except re.error:
-        return 0
+        pl.Series([""]).str.extract(pattern)
+        return re.compile(pattern).groups == 1
+    except (re.error, pl.exceptions.ComputeError):
+        return False
+
+
+def _is_json_path(path: str) -> bool:
+    try:
+        pl.Series(["{}"]).str.json_path_match(path)
+    except pl.exceptions.ComputeError:
+        return False
+    return path.startswith("$")
 
 
 def _source(got: dict[str, Any]) -> str:

@@ -25,9 +25,9 @@ def one_form(batch: pl.DataFrame) -> pl.DataFrame:
     """Sets `model`, and `provider` where it is empty, of a batch that has both."""
     if not batch["model"].str.contains("/", literal=True).any():
         return batch
-    found = batch.select(
-        "model", "provider", prefix=pl.col("model").str.extract(_PATTERN)
-    ).with_columns(owner=pl.col("prefix").replace_strict(_PREFIXES, default=None, return_dtype=pl.String))
+    found = batch.select("model", "provider", prefix=pl.col("model").str.extract(_PATTERN)).with_columns(
+        owner=pl.col("prefix").replace_strict(_PREFIXES, default=None, return_dtype=pl.String)
+    )
     goes = (pl.col("owner") == "") | (pl.col("provider") == "") | (pl.col("owner") == pl.col("provider"))
     goes = goes & pl.col("prefix").is_not_null()
     rest = pl.col("model").str.slice(pl.col("prefix").str.len_chars())

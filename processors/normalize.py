@@ -402,7 +402,7 @@ def _matches(value: pl.Expr, text: str) -> pl.Expr:
 
 
 def _is_guess(rule: Rule) -> bool:
-    """Whether the rule reads a column of the row, or the span's name of which no attribute says that it is one."""
+    """Whether the rule reads a column of the row, or the span's name without asking for an attribute."""
     if not rule.is_column or rule.source in COLUMNS:
         return rule.is_column
     return rule.source == "name" and not any(":" in name for name, _ in rule.where)

@@ -1,6 +1,7 @@
 """What the pipeline makes of the recorded payloads, fact by fact, beside what the stand-in answered.
 
-A fact of a scenario is `right`, `absent` (the row says nothing, or only a part) or `wrong`.
+A fact of a scenario is `right`, `absent` (the row says nothing of it), `otherwise` (the spans tell something
+else, and so does the row) or `wrong`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Any, Final
 
 import polars as pl
 import yaml
-
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from spanhouse.otlp.decode import Decoder
@@ -25,7 +25,7 @@ from spanhouse.processors.normalize import MODEL_KINDS, Normalize
 from spanhouse.processors.price import Price
 from spanhouse.processors.scrub import Scrub, keyed_hash
 from tests.dialects import golden
-from tests.dialects.truth import COHERE_SEEN, SCENARIOS, SESSION, TOOL, USER
+from tests.dialects.truth import SCENARIOS, SESSION, TOOL, USER
 
 KEY: Final = "a key for tests only"
 TOKENS: Final = {
@@ -38,7 +38,8 @@ TOKENS: Final = {
 USER_HASH: Final = keyed_hash(KEY, USER)
 # Facts in the order of the table in docs/dialects.md.
 FACTS: Final = (
-    "calls", "provider", "model", *TOKENS, "cost", "trace", "ttft", "error", "agent", "tool", "session", "user",
+    "count", "calls", "provider", "model", *TOKENS, "cost", "trace", "ttft", "error", "agent", "tool",
+    "session", "user",
 )  # fmt: skip
 
 
@@ -94,7 +95,7 @@ def _one_by_one() -> tuple[Normalize, Decoder]:
 
 
 def split_totals(library: str, scenario: str) -> tuple[int, ...]:
-    """The sums of a scenario's tokens where each span comes in a payload of its own, in the order they ended."""
+    """The sums of a scenario's tokens where each span comes in a payload of its own, as they ended."""
     normalize, decoder = _one_by_one()
     request = golden.requests(library)[scenario]
     payloads = []
@@ -153,19 +154,23 @@ def absences() -> dict[str, list[Absence]]:
 
 
 def judged(library: str) -> Iterator[Finding]:
-    """The findings, those that absent.yaml does not know being wrong, and the others absent or told otherwise."""
+    """The findings with absent.yaml applied.
+
+    What it does not know is wrong; where it says that the spans tell something else, and of a cost that
+    follows from what they do not tell, the verdict is `otherwise`.
+    """
     found = list(findings(library))
-    short = {f.scenario for f in found if f.verdict != "right" and f.fact in (*TOKENS, "model", "provider", "calls")}
+    decides = (*TOKENS, "model", "provider", "calls")
+    short = {f.scenario for f in found if f.verdict != "right" and f.fact in decides}
     for finding in found:
         lines = [line for line in absences().get(library, []) if line.covers(finding)]
-        if finding.verdict == "right":
-            yield finding
-        elif finding.verdict == "absent" and any(line.why for line in lines):
+        if finding.verdict == "right" or (finding.verdict == "absent" and any(line.why for line in lines)):
             yield finding
         elif any(line.tells for line in lines):
             yield replace(finding, verdict="otherwise")
         elif finding.fact == "cost" and finding.scenario in short:
-            yield replace(finding, verdict="absent")
+            priced = any(found not in (0, "unpriced") for found in finding.found)
+            yield replace(finding, verdict="otherwise" if priced else "absent")
         else:
             yield replace(finding, verdict="wrong")
 
@@ -175,7 +180,7 @@ def _verdict(found: Any, expected: Any) -> str:
         return "right"
     if isinstance(found, list) and isinstance(expected, list):
         pairs = list(zip(found, expected, strict=False))
-        if not found or len(found) == len(expected) and all(f == e or _nothing(f) for f, e in pairs):
+        if not found or (len(found) == len(expected) and all(f == e or _nothing(f) for f, e in pairs)):
             return "absent"
         return "wrong"
     return "absent" if _nothing(found) else "wrong"
@@ -185,16 +190,15 @@ def _nothing(value: Any) -> bool:
     return value in (None, "", 0, [], "other")
 
 
-def _facts(
-    scenario: str, table: pl.DataFrame, truth: list[dict[str, Any]]
-) -> Iterator[tuple[str, Any, Any]]:
+def _facts(scenario: str, table: pl.DataFrame, truth: list[dict[str, Any]]) -> Iterator[tuple[str, Any, Any]]:
     """(fact, found, expected) of a scenario."""
     what = SCENARIOS[scenario]
     calls = table.filter(pl.col("kind").is_in(MODEL_KINDS))
     answered = [call for call in truth if not call.get("error")]
     failed = [call for call in truth if call.get("error")]
     if answered:
-        # Of a call that is traced by two spans one counts.
+        # Of a call that is traced by two spans the usage of one counts, and that one is compared.
+        yield "count", calls.height, len(answered)
         if calls.height > len(answered):
             calls = calls.filter(pl.col("tokens_prompt") > 0)
         yield "calls", calls["kind"].to_list(), [call["kind"] for call in answered]
@@ -230,10 +234,14 @@ def _facts(
         yield "user", sorted(users), [USER_HASH]
 
 
-def _models(found: list[str], truth: list[dict[str, Any]], expected: list[str]) -> tuple[list[str], list[str]]:
+def _models(
+    found: list[str], truth: list[dict[str, Any]], expected: list[str]
+) -> tuple[list[str], list[str]]:
     """A library that tells only which model was asked for says nothing wrong, for an alias is dated."""
     if len(found) == len(truth):
-        found = ["" if f == call["model"] != e else f for f, e, call in zip(found, expected, truth, strict=True)]
+        found = [
+            "" if f == call["model"] != e else f for f, e, call in zip(found, expected, truth, strict=True)
+        ]
     return found, expected
 
 
@@ -250,11 +258,11 @@ def _costs(calls: pl.DataFrame, truth: list[dict[str, Any]]) -> tuple[list[Any],
 
 
 def _micro(dollars: Decimal) -> int:
-    return int(round(dollars * 1_000_000))
+    return round(dollars * 1_000_000)
 
 
 def _times(calls: pl.DataFrame, first_chunks: list[float]) -> tuple[list[Any], list[Any]]:
-    """A time is right if it is about the stand-in's; programs that load modules first take longer to see it."""
+    """Right is about the stand-in's time; a program that loads modules first takes longer to see it."""
     pairs = zip(calls.select("ttft_ms", "latency_ms").iter_rows(), first_chunks, strict=False)
     found = ["in time" if t and 0.2 * e <= t <= max(10 * e, latency) else t for (t, latency), e in pairs]
     return found, ["in time"] * len(first_chunks)

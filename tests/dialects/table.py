@@ -1,4 +1,4 @@
-"""Writes docs/dialects.md from the mapping tables and the recorded payloads: `python -m tests.dialects.table`."""
+"""Writes docs/dialects.md from the tables and the recorded payloads: `python -m tests.dialects.table`."""
 
 from __future__ import annotations
 
@@ -15,23 +15,36 @@ PAGE: Final = Path(__file__).parents[2] / "docs" / "dialects.md"
 _HEAD: Final = """# Dialects
 
 What spans of each library become in `agent_events`. Made by `python -m tests.dialects.table` from the
-[mapping tables](../processors/mappings) and from what the libraries, run against a stand-in for the providers'
-APIs with known usage numbers, really sent ([tests/dialects](../tests/dialects)). A test compares every row with
-what the provider answered: tokens of each kind, cost to the micro-dollar, model, provider and the rest, and for
-each trace the sums of tokens and cost with those of its calls.
+[mapping tables](../processors/mappings) and from what the libraries really sent when they ran against a stand-in
+for the providers' APIs with known usage numbers ([tests/dialects](../tests/dialects)). A test compares every row
+with what the provider answered: tokens of each kind, cost to the micro-dollar, model, provider and the rest, and
+for each trace the sums of tokens and cost with those of its calls.
 
 ## Libraries and facts
 
-**yes**: right wherever the library makes a span. **partly**: right for some providers or calls; for others the
-spans do not tell. **no**: the spans do not tell. **other**: the spans tell something else than the provider
-answered, and the row has that. Nothing else differs. Empty: not recorded. What is missing is listed
-[below](#what-spans-do-not-tell).
+- **yes**: right wherever the library makes a span.
+- **no**: the spans do not tell, and the row says nothing.
+- **other**: the spans tell something else than the provider answered, or too little for the right cost, and
+  the row has what follows from that.
+- **partly**: right for some providers or calls, no for others.
+- **partly other**: right for some, other for others.
+
+Empty: not recorded. Each difference is listed [below](#what-spans-do-not-tell); there is no other. *calls* is
+the number of rows that are model calls, *sums* whether the sums of tokens and cost over a trace are those of
+its calls.
 """
-_FACT_NAMES: Final = {"calls": "kind", "cache_read": "cache read", "cache_write": "cache write", "trace": "sums"}
+_FACT_NAMES: Final = {
+    "count": "calls",
+    "calls": "kind",
+    "cache_read": "cache read",
+    "cache_write": "cache write",
+    "trace": "sums",
+}
 _AFTER: Final = """
 Of a model only the name that was asked for counts as not told, for the one that answered may be another or a
-dated one. An error is right with its type. Cost is right where tokens and model are; a cost that a library
-reports is used as [data-model.md](data-model.md#cost) says.
+dated one. An error is right with its type. A cost that a library reports is used as
+[data-model.md](data-model.md#cost) says; all others are computed from the row's tokens and model, so where a
+library does not tell the cached tokens, say, the cost is that of a call without a cache.
 """
 
 
@@ -58,9 +71,10 @@ def _cell(verdicts: set[str]) -> str:
         return ""
     if verdicts == {"right"}:
         return "yes"
+    word = "other" if "otherwise" in verdicts else "no"
     if "right" in verdicts:
-        return "partly"
-    return "other" if "otherwise" in verdicts else "no"
+        return "partly other" if word == "other" else "partly"
+    return word
 
 
 def _missing() -> Iterator[str]:
@@ -82,8 +96,8 @@ def _missing() -> Iterator[str]:
 
 def _tables() -> Iterator[str]:
     yield (
-        "## Attributes\n\nFor each column the attributes in order of preference; the first one that says anything"
-        " wins.\nThe tables are read in the order in which their names appear here: "
+        "## Attributes\n\nFor each column the attributes in order of preference; the first one that says"
+        " anything wins.\nThe tables are read in the order in which their names appear here: "
         + ", ".join(f"[{name}](../processors/mappings/{name})" for name in BUILT_IN)
         + ".\n\n| column | from |\n|---|---|\n"
     )

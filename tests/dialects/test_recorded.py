@@ -1,4 +1,4 @@
-"""Every recorded payload gives rows with the provider's own numbers, or says nothing where absent.yaml says so."""
+"""Every recorded payload gives rows with the provider's own numbers, but for what absent.yaml knows."""
 
 from __future__ import annotations
 
