@@ -12,8 +12,15 @@ from spanhouse.processors.normalize import Normalize
 
 from .frames import make_batch
 
-USAGE = {"input": "input_tokens", "output": "output_tokens", "read": "cache_read.input_tokens",
-         "write": "cache_creation.input_tokens", "reasoning": "reasoning_tokens", "total": "total_tokens"}  # fmt: skip
+USAGE = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "read": "cache_read.input_tokens",
+    "write": "cache_creation.input_tokens",
+    "reasoning": "reasoning_tokens",
+    "total": "total_tokens",
+}
+FIRST_TOKEN = "First Token Stream Event"
 
 
 def tokens(scope: str = "", provider: str = "openai", **usage: int) -> tuple[int, int, int]:
@@ -54,9 +61,7 @@ def test_reasoning_that_is_counted_twice_counts_once() -> None:
         ({"input": 1000, "output": 300, "total": 5}, (1000, 300, 0)),
     ],
 )
-def test_a_sum_shows_what_was_counted_beside(
-    usage: dict[str, int], expected: tuple[int, int, int]
-) -> None:
+def test_a_sum_shows_what_was_counted_beside(usage: dict[str, int], expected: tuple[int, int, int]) -> None:
     assert tokens(**usage) == expected
 
 
@@ -122,8 +127,8 @@ def test_the_time_to_the_first_token_in_any_form() -> None:
     rows = Normalize()(
         make_batch(
             [
-                {"start_ns": start, "events": [{"name": "First Token Stream Event", "ts": start + 70_000_000}]},
-                {"start_ns": start, "events": [{"name": "First Token Stream Event", "ts": start - 1}]},
+                {"start_ns": start, "events": [{"name": FIRST_TOKEN, "ts": start + 70_000_000}]},
+                {"start_ns": start, "events": [{"name": FIRST_TOKEN, "ts": start - 1}]},
                 {
                     "start_ns": start,
                     "span:langfuse.observation.completion_start_time": '"2027-01-15T08:00:00.623456Z"',
