@@ -16,9 +16,9 @@ _HEAD: Final = """# Dialects
 
 What spans of each library become in `agent_events`. Made by `python -m tests.dialects.table` from the
 [mapping tables](../processors/mappings) and from what the libraries really sent when they ran against a
-stand-in for the providers' APIs with known usage numbers ([tests/dialects](../tests/dialects)). A test compares
-every row with what the provider answered: tokens of each kind, cost to the micro-dollar, model, provider and the
-rest, and for each trace the sums of tokens and cost with those of its calls.
+stand-in for the providers' APIs with known usage numbers ([tests/dialects](../tests/dialects)). A test
+compares every row with what the provider answered: tokens of each kind, cost to the micro-dollar, model,
+provider and the rest, and for each trace the sums of tokens and cost with those of its calls.
 
 ## Libraries and facts
 
