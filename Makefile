@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help up parts test chaos env bench bench-backlog clean
+.PHONY: help up parts test chaos env bench bench-peers bench-backlog clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -42,8 +42,17 @@ env:  ## write .env for Docker Compose, with fresh secrets
 	  printf '%s\n' "$$line"; \
 	done < .env.example > .env
 
-bench: $(BIN)/.installed-test  ## measure ready time, memory and export to visible
-	$(BIN)/python -m bench.laptop
+bench: $(BIN)/.installed-test  ## measure spanhouse by itself, a minute and a half
+	$(BIN)/python -m bench.stages --ours --batches 1 512 8192 --rounds 1 --seconds 0.3
+	$(BIN)/python -m bench.grpc_to_sink --systems spanhouse --shapes chat --batches 512 --rounds 1
+	$(BIN)/python -m bench.laptop --starts 1 --seconds 10
+
+bench-peers: parts  ## measure beside the Collector's clickhouseexporter and plain Python, half an hour
+	$(BIN)/python -m bench.stages --save
+	$(BIN)/python -m bench.grpc_to_sink --save
+	$(BIN)/python -m bench.kafka_to_store --save
+	$(BIN)/python -m bench.laptop --save
+	$(BIN)/python -m bench.report
 
 bench-backlog: parts  ## measure how fast translate drains an hour of backlog
 	$(BIN)/python -m bench.backlog

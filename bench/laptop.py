@@ -1,8 +1,8 @@
 """Ready time, idle memory, and export-to-visible time of `spanhouse up`; run by `make bench`.
 
-    .venv/bin/python -m bench.laptop [--seconds 30]
+    .venv/bin/python -m bench.laptop [--starts 5] [--seconds 30] [--save]
 
-Prints one line per figure. Export to visible: spans arrive at 1,000 a second in requests of 50; for a
+Export to visible: spans arrive at 1,000 a second in requests of 50; for a
 sample of requests the time runs from the start of the export until a query finds the span.
 """
 
@@ -13,14 +13,29 @@ import statistics
 import tempfile
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
 
+from bench import results
 from tests.harness import Instance, request
 
 SPANS_PER_REQUEST = 50
 REQUESTS_PER_SECOND = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What `spanhouse up` takes on a laptop."""
+
+    ready_s: float
+    ready_new_store_s: float
+    idle_mb: float
+    visible_p50_ms: float
+    visible_p99_ms: float
+    busy_mb: float
+    busy_cores: float
 
 
 def start(data: Path) -> tuple[Instance, float]:
@@ -58,36 +73,51 @@ def visible_seconds(instance: Instance, seconds: float) -> list[float]:
     return times
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=30)
-    seconds = parser.parse_args().seconds
+def measure(starts: int, seconds: float) -> Measured:
+    """Start it some times, then let 1,000 spans a second arrive."""
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         instance, first = start(data)
         instance.stop()
-        print(f"ready, new store: {first:.2f} s")
         again = []
-        for _ in range(5):
+        for _ in range(starts):
             instance, took = start(data)
             again.append(took)
             time.sleep(3)
             idle = psutil.Process(instance.process.pid).memory_info().rss
             instance.stop()
-        print(f"ready, existing store: {statistics.median(again):.2f} s (median of 5)")
-        print(f"idle memory: {idle / 1e6:.0f} MB resident")
         instance, _ = start(data)
-        times = sorted(visible_seconds(instance, seconds))
         busy = psutil.Process(instance.process.pid)
-        cpu = sum(busy.cpu_times()[:2])
-        print(
-            f"export to visible at 1,000 spans/s: median {statistics.median(times) * 1000:.0f} ms, "
-            f"99th percentile {times[int(len(times) * 0.99)] * 1000:.0f} ms, {len(times)} samples"
-        )
-        print(f"memory after: {busy.memory_info().rss / 1e6:.0f} MB resident; CPU: {cpu / seconds:.2f} cores")
+        cpu = -sum(busy.cpu_times()[:2])
+        times = sorted(visible_seconds(instance, seconds))
+        cpu += sum(busy.cpu_times()[:2])
+        after = busy.memory_info().rss
         instance.stop()
+    return Measured(
+        ready_s=statistics.median(again),
+        ready_new_store_s=first,
+        idle_mb=idle / 1e6,
+        visible_p50_ms=statistics.median(times) * 1000,
+        visible_p99_ms=times[int(len(times) * 0.99)] * 1000,
+        busy_mb=after / 1e6,
+        busy_cores=cpu / seconds,
+    )
+
+
+def main() -> None:
+    """Measure and print; with --save into bench/results.json."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--starts", type=int, default=5, help="starts of an existing store (default 5)")
+    parser.add_argument("--seconds", type=float, default=30, help="how long spans arrive (default 30)")
+    parser.add_argument("--save", action="store_true", help="write bench/results.json")
+    arguments = parser.parse_args()
+    measured = measure(arguments.starts, arguments.seconds)
+    for name, value in asdict(measured).items():
+        print(f"{name}: {value:.4g}")
+    if arguments.save:
+        results.save({}, "laptop", [measured])
 
 
 if __name__ == "__main__":

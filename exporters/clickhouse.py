@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from spanhouse import rollups
 from spanhouse.errors import Unavailable
+from spanhouse.exporters import native
 from spanhouse.exporters.stored import Stored
 from spanhouse.store import EVERY_BLOCK, Store, query_text, quote
 
@@ -24,7 +25,7 @@ _TOKENS: Final = 1_000
 
 
 class EmbeddedClickHouse(Stored):
-    """Inserts Arrow tables, one after the other. Any number of threads.
+    """Inserts rows, one batch after the other. Any number of threads.
 
     Nobody else writes to the store, so an insert that may be a repetition begins with a look at what is
     there. The engine's own tokens would not do: rollups that were made anew after a crash do not know them,
@@ -40,11 +41,11 @@ class EmbeddedClickHouse(Stored):
         self._ask_lock = threading.Lock()
         self._tokens: deque[str] = deque(maxlen=_TOKENS)
 
-    def insert(self, table: pa.Table, *, token: str = "", repeated: datetime | None = None) -> None:
-        """Store `table` (columns of `agent_events`); when it returns, rows and rollups are there, once.
+    def insert(self, rows: pl.DataFrame, *, token: str = "", repeated: datetime | None = None) -> None:
+        """Store rows (columns of `rows.ROW`); when it returns, they and the rollups are there, once.
 
         Args:
-            table: with a token or `repeated`, rows as `Stored.missing` takes them.
+            rows: with a token or `repeated`, such as `Stored.missing` takes.
             token: names these rows where this process may insert them again, at the same time, too.
             repeated: since when an earlier process may have stored the rows or a part of them.
 
@@ -54,11 +55,11 @@ class EmbeddedClickHouse(Stored):
         with self._insert_lock:
             self._repair()
             if repeated is not None or token in self._tokens:
-                table = self.missing(table)
+                rows = self.missing(rows)
             if token:
                 self._tokens.append(token)
-            if table.num_rows:
-                self._insert(table)
+            if rows.height:
+                self._insert(rows)
 
     def _repair(self) -> None:
         """After a failed insert: its rows may be there and the rollups not count them, as after a crash."""
@@ -72,18 +73,18 @@ class EmbeddedClickHouse(Stored):
                 raise Unavailable(f"the store's rollups cannot be made anew: {error}") from error
             self._store.rollups_doubtful = False
 
-    def _insert(self, table: pa.Table) -> None:
-        columns = ", ".join(f"`{name}`" for name in table.column_names)
+    def _insert(self, rows: pl.DataFrame) -> None:
+        columns = ", ".join(f"`{name}`" for name in native.names(rows.columns))
         try:
             with _memory_file() as file:
-                with pa.ipc.new_stream(file, table.schema) as writer:
-                    writer.write_table(table)
-                file.seek(0)
+                for part in native.block(rows):
+                    file.write(part)
+                file.flush()
                 # Not by `send_insert`: it reports success where the rows could not be written (chDB 26.9,
                 # a full disk).
                 self._inserting.query(
                     f"INSERT INTO {TABLE} ({columns}) FROM INFILE '/dev/fd/{file.fileno()}' "
-                    f"SETTINGS {EVERY_BLOCK} FORMAT ArrowStream"
+                    f"SETTINGS {EVERY_BLOCK} FORMAT Native"
                 )
         except (RuntimeError, OSError) as error:
             self._store.rollups_doubtful = True

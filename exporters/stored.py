@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import polars as pl
-import pyarrow as pa
 
 # Rows whose day may have expired meanwhile are not looked for.
 KEPT: Final = timedelta(days=88)
@@ -49,32 +48,31 @@ class Stored(ABC):
             found.append(part.select(_IDS).join(stored, on=_IDS, how="semi"))
         return pl.concat(found).unique()
 
-    def missing(self, table: pa.Table) -> pa.Table:
-        """The rows of `table` that are not stored.
+    def missing(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Those of `rows` that are not stored.
 
         Rows of one partition are looked for among its offsets; others, and those without a place in Kafka, by
         their spans, wherever these came from.
         """
-        place = [name for name in ("topic", "partition") if name in table.column_names]
-        placed = bool(place) and table.group_by(place).aggregate([]).num_rows == 1
-        names = (*_IDS, "ts", "offset") if placed else (*_IDS, "ts")
-        keys = pl.DataFrame({name: pl.Series(table[name]) for name in names}).with_row_index("row")
+        place = [name for name in ("topic", "partition") if name in rows.columns]
+        placed = bool(place) and rows.select(pl.struct(place).n_unique()).item() == 1
+        keys = rows.select(*_IDS, "ts", *(("offset",) if placed else ())).with_row_index("row")
         keys = keys.filter(pl.col("ts") > datetime.now(UTC) - KEPT)
         if keys.is_empty():
-            return table.slice(0, 0)
-        rows = (
-            self._not_of_offsets(keys, table)
+            return rows.clear()
+        missing = (
+            self._not_of_offsets(keys, rows)
             if placed
             else keys.join(self.existing(keys), on=_IDS, how="anti")
         )
-        return table.take(rows["row"].sort().to_arrow())
+        return rows[missing["row"].sort()]
 
-    def _not_of_offsets(self, keys: pl.DataFrame, table: pa.Table) -> pl.DataFrame:
+    def _not_of_offsets(self, keys: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         nanoseconds = keys["ts"].dt.epoch("ns")
         stored = self.query(
             "rows_of_offsets",
-            topic=table["topic"][0].as_py(),
-            partition=table["partition"][0].as_py(),
+            topic=rows["topic"][0],
+            partition=rows["partition"][0],
             first=keys["offset"].min(),
             last=keys["offset"].max(),
             earliest=nanoseconds.min(),

@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from pydantic import Field
 
 from spanhouse import metrics
-from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVENTS, LINKS, ValueType, reject
+from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVENTS, LINKS, TOKENS, ValueType, reject
 from spanhouse.errors import UserError
-from spanhouse.processors.lists import map_elements
+from spanhouse.processors.lists import flat, inner_texts, map_elements
+from spanhouse.views import Texts, encode, lengths, longest, taken, texts
 
 OTHER: Final = "__other__"
 
@@ -21,6 +24,8 @@ _HOUR_NS: Final = 3_600_000_000_000
 _DAY_NS: Final = 24 * _HOUR_NS
 _MAX_TTFT_MS: Final = 24 * 3600 * 1000.0
 _MAX_TOKENS: Final = 10**12
+# Distinct values of a column that are told apart quickly.
+_MAX_ENCODED: Final = 4096
 # Checked by their length, or made by spanhouse itself.
 _NEVER_CUT: Final = frozenset(("reject", "trace_id", "span_id", "parent_span_id"))
 
@@ -111,44 +116,53 @@ class Guard:
 
     def _reject(self, batch: pl.DataFrame) -> pl.DataFrame:
         now = self._now_ns()
-        trace_id, span_id, parent = pl.col("trace_id"), pl.col("span_id"), pl.col("parent_span_id")
-        start, end = pl.col("start_ns"), pl.col("end_ns")
         earliest, latest = max(now - self._max_age_ns, 0), now + self._max_future_ns
+        start, end = batch["start_ns"].to_numpy(), batch["end_ns"].to_numpy()
+        traces, spans, parents = (
+            lengths(texts(batch[name])) for name in ("trace_id", "span_id", "parent_span_id")
+        )
         bad = {
-            "trace_id": (trace_id.str.len_bytes() != 32) | (trace_id == "0" * 32),
-            "span_id": (span_id.str.len_bytes() != 16) | (span_id == "0" * 16),
-            "parent_span_id": (parent != "") & (parent.str.len_bytes() != 16),
+            "trace_id": (traces != 32) | (batch["trace_id"] == "0" * 32).to_numpy(),
+            "span_id": (spans != 16) | (batch["span_id"] == "0" * 16).to_numpy(),
+            "parent_span_id": (parents != 0) & (parents != 16),
             "start": start == 0,
-            "past": start < pl.lit(earliest, pl.UInt64),
-            "future": start > pl.lit(latest, pl.UInt64),
+            "past": start < np.uint64(earliest),
+            "future": start > np.uint64(latest),
             "end": end < start,
             # Where the end is before the start this wraps around, but then it is rejected already.
-            "duration": end - start > pl.lit(self._max_duration_ns, pl.UInt64),
+            "duration": end - start > np.uint64(self._max_duration_ns),
         }
-        wrong = batch.select(pl.any_horizontal(*bad.values()).any()).item()
-        if wrong:
-            for name, where in bad.items():
-                batch = reject(batch, where, self.reasons[name])
+        for name, where in bad.items():
+            if where.any():
+                batch = reject(batch, pl.lit(pl.Series(where)), self.reasons[name])
         return batch
 
     def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Cut texts over the limit, in lists within lists as well."""
-        texts = [n for n, dtype in frame.schema.items() if dtype == pl.String and n not in _NEVER_CUT]
-        longest = frame.select(pl.col(texts).str.len_bytes().max()).row(0) if texts else ()
         changed = []
-        for name, size in zip(texts, longest, strict=True):
-            limit = self._max_dimension_bytes if name in DIMENSIONS else self._max_value_bytes
-            if size is not None and size > limit:
-                changed.append(_cut(frame[name], limit, note=name not in DIMENSIONS))
         for column in frame.get_columns():
+            dtype = column.dtype
             cut = column
-            if column.dtype == ATTRIBUTES:
-                cut = map_elements(column, self._cut_attributes)
-            elif column.dtype in (EVENTS, LINKS):
-                cut = map_elements(column, self._cut)
+            if dtype == pl.String:
+                if column.name not in _NEVER_CUT:
+                    cut = self._cut_text(column, texts(column))
+            elif isinstance(dtype, pl.List) and self._is_long(column):
+                if dtype == ATTRIBUTES:
+                    cut = map_elements(column, self._cut_attributes)
+                elif dtype in (EVENTS, LINKS):
+                    cut = map_elements(column, self._cut)
             if cut is not column:
                 changed.append(cut)
         return frame.with_columns(changed) if changed else frame
+
+    def _cut_text(self, column: pl.Series, views: Texts) -> pl.Series:
+        is_dimension = column.name in DIMENSIONS
+        limit = self._max_dimension_bytes if is_dimension else self._max_value_bytes
+        return column if longest(views) <= limit else _cut(column, limit, note=not is_dimension)
+
+    def _is_long(self, lists: pl.Series) -> bool:
+        """Whether any text in the lists is over the limit."""
+        return any(longest(views) > self._max_value_bytes for views in inner_texts(flat(lists).fields))
 
     def _cut_attributes(self, attributes: pl.DataFrame) -> pl.DataFrame:
         cut = self._cut(attributes)
@@ -158,23 +172,38 @@ class Guard:
         return cut.with_columns(cut["type"].set(long, ValueType.STRING))
 
     def _limit_cardinality(self, batch: pl.DataFrame) -> pl.DataFrame:
-        columns = [column for column in DIMENSIONS if column in batch.columns]
-        distinct = batch.select(
-            pl.col(columns)
-            .filter(pl.col("reject").is_null())
-            .drop_nulls()
-            .unique(maintain_order=True)
-            .implode()
-        )
+        kept = None
+        if batch["reject"].null_count() < batch.height:
+            kept = batch["reject"].is_null().to_numpy()
         changed = []
         now = self._now_ns()
-        for column in columns:
-            refused = self._known[column].admit(distinct[column][0], now)
+        for name in DIMENSIONS:
+            if name not in batch.columns:
+                continue
+            column = batch[name]
+            refused = self._known[name].admit(_distinct(column, kept), now)
             if refused:
-                where = batch[column].is_in(refused)
-                metrics.CARDINALITY_DROPS.labels(column).inc(int(where.sum()))
-                changed.append(batch[column].set(where, OTHER))
+                where = column.is_in(refused)
+                metrics.CARDINALITY_DROPS.labels(name).inc(int(where.sum()))
+                changed.append(column.set(where, OTHER))
         return batch.with_columns(changed) if changed else batch
+
+
+def _distinct(column: pl.Series, kept: NDArray[np.bool_] | None) -> pl.Series:
+    """The distinct texts of the rows that are kept, None for all, in the order of their first one."""
+    encoded = encode(texts(column), _MAX_ENCODED)
+    if encoded is None:
+        return (
+            (column if kept is None else column.filter(pl.Series(kept)))
+            .drop_nulls()
+            .unique(maintain_order=True)
+        )
+    codes, firsts = encoded
+    if kept is not None:
+        codes = codes[kept]
+        used, at = np.unique(codes[codes >= 0], return_index=True)
+        firsts = firsts[used[np.argsort(at)]]
+    return taken(column, firsts)
 
 
 class _Known:
@@ -227,9 +256,9 @@ def _mend_numbers(batch: pl.DataFrame) -> pl.DataFrame:
     """Numbers that cannot be: the column says unknown, the span's attribute keeps what was sent."""
     columns = [
         pl.when(pl.col(name) <= _MAX_TOKENS).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name)
-        for name in batch.columns
-        if name.startswith("tokens_")
+        for name in TOKENS
+        if name in batch.columns and (batch[name] > _MAX_TOKENS).any()
     ]
-    if "ttft_ms" in batch.columns:
+    if "ttft_ms" in batch.columns and not batch["ttft_ms"].is_between(0, _MAX_TTFT_MS).all():
         columns.append(pl.when(pl.col("ttft_ms").is_between(0, _MAX_TTFT_MS)).then("ttft_ms"))
-    return batch.with_columns(columns)
+    return batch.with_columns(columns) if columns else batch

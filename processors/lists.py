@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
+
+from spanhouse.views import VIEWS, Texts, texts
 
 KEEP: Final = "keep"
 
@@ -21,6 +24,43 @@ def element_rows(lists: pl.Series) -> pl.Series:
     """For each of these elements the row of its list."""
     rows = np.arange(len(lists), dtype=np.uint32)
     return pl.Series("row", np.repeat(rows, lists.list.len().fill_null(0).to_numpy()))
+
+
+class Flat(NamedTuple):
+    """The elements of a list-of-structs column, not copied; list i has ends[i] to ends[i + 1] of them."""
+
+    ends: NDArray[np.int64]
+    fields: dict[str, pa.Array]
+
+
+def flat(lists: pl.Series) -> Flat:
+    """The elements' fields, text as string views; `ends` begins with 0."""
+    array = lists.to_arrow(compat_level=VIEWS)
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    return Flat(ends(array), children(array))
+
+
+def ends(lists: pa.Array) -> NDArray[np.int64]:
+    """Where the elements of each list end among those of all, after a 0."""
+    result: NDArray[np.int64] = lists.offsets.to_numpy()
+    return result - result[0] if result[0] else result
+
+
+def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[Texts]:
+    """All text among the fields of a list's elements, in lists within as well."""
+    for array in fields.values():
+        if pa.types.is_string_view(array.type):
+            yield texts(array)
+        elif isinstance(array, pa.LargeListArray):
+            yield from inner_texts(children(array))
+
+
+def children(lists: pa.Array) -> dict[str, pa.Array]:
+    """The fields of the elements of an array of lists of structs."""
+    structs = lists.flatten()
+    names = [structs.type.field(i).name for i in range(structs.type.num_fields)]
+    return dict(zip(names, structs.flatten(), strict=True))
 
 
 def map_elements(lists: pl.Series, function: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.Series:

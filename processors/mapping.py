@@ -6,6 +6,7 @@ rather than as plain data, so that a mistake in a user's file is reported with i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +18,27 @@ import yaml
 from spanhouse.batch import DECODED, KINDS, NORMALIZED, Schema
 from spanhouse.errors import UserError
 
-# Columns that rules may fill besides a row's own; `price` reads them and they are not stored.
-HELPERS: Final[Schema] = {"service_tier": pl.String, "reported_cost_usd": pl.Float64}
+# Columns that rules may fill besides a row's own; they are not stored.
+# `normalize` reads tokens_total, `price` the others.
+HELPERS: Final[Schema] = {
+    "service_tier": pl.String,
+    "reported_cost_usd": pl.Float64,
+    "tokens_total": pl.UInt64,
+}
 # These come from a span's own fields, never from attributes.
-_COMPUTED: Final = ("status", "latency_ms", "cost_usd", "cost_source", "span_kind")
+_COMPUTED: Final = ("status", "latency_ms", "cost_usd", "cost_source", "cost_computed_usd", "span_kind")
 COLUMNS: Final[Schema] = {
     name: dtype for name, dtype in (NORMALIZED | HELPERS).items() if name not in _COMPUTED
 }
 STATUSES: Final = ("unset", "ok", "error")  # by OTLP's StatusCode
 
 _ATTRIBUTE_SOURCES: Final = ("span", "resource", "scope")
-_UNITS_MS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6}
+_UNITS_MS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "time": 1.0}
+# Which parts a total may have been counted without.
+_PARTS: Final = {
+    "tokens_prompt": ("tokens_cache_read", "tokens_cache_write"),
+    "tokens_completion": ("tokens_reasoning",),
+}
 _TEXT_COLUMNS: Final = [name for name, dtype in (DECODED | COLUMNS).items() if dtype == pl.String]
 
 
@@ -40,6 +51,13 @@ class Rule:
             name, or '' where the rule reads nothing.
         event: the event's name and attribute for an event rule.
         factor: what a number is multiplied by.
+        paths: where in the source's JSON the value is; what several give is added up.
+        match: a regular expression; its group is the value.
+        is_time: the source is a moment, and the value what passed since the span's start.
+        skip: values of the source that say nothing.
+        excludes: token columns that the source's number was counted without.
+        repeats: token columns that the source's number counts twice.
+        where: (column or raw column, its values); one that ends in `*` is a beginning.
         line: where the rule stands in its file.
     """
 
@@ -50,6 +68,13 @@ class Rule:
     starts_with: tuple[str, ...] = ()
     constant: str | None = None
     status: str | None = None
+    paths: tuple[str, ...] = ()
+    match: str | None = None
+    is_time: bool = False
+    skip: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
+    where: tuple[tuple[str, tuple[str, ...]], ...] = ()
     line: int = 0
 
     @property
@@ -65,7 +90,13 @@ class Rule:
     @property
     def is_identity(self) -> bool:
         """Whether the column gets the source's own value."""
-        return not self.values and not self.starts_with and self.constant is None and self.factor == 1.0
+        changed = self.values or self.starts_with or self.paths or self.match or self.is_time
+        return not changed and self.constant is None and self.factor == 1.0
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the source is read as text, whatever the column's type."""
+        return bool(self.paths or self.match or self.is_time)
 
 
 def load(path: Path) -> dict[str, list[Rule]]:
@@ -109,10 +140,11 @@ class _File:
     def _rule(self, column: str, node: yaml.Node) -> Rule:
         entries = self._mapping(node, column)
         readers: dict[str, Callable[[yaml.Node, str], Any]] = {
-            "values": self._values, "starts_with": self._texts,
+            "values": self._values, "starts_with": self._texts, "skip": self._texts, "excludes": self._texts,
+            "repeats": self._texts, "json": self._one_or_more, "where": self._where,
         }  # fmt: skip
-        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "unit", "values", "starts_with", "is",
-                 "status")  # fmt: skip
+        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values",
+                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where")  # fmt: skip
         got: dict[str, Any] = {}
         for key, (key_node, value) in entries.items():
             if key not in known:
@@ -125,12 +157,19 @@ class _File:
         self._check(column, got, fail)
         return Rule(
             source=_source(got),
-            event=(got["event"], got["attribute"]) if "event" in got else None,
+            event=(got["event"], got.get("attribute", "")) if "event" in got else None,
             factor=_UNITS_MS[got.get("unit", "ms")],
             values=got.get("values", {}),
             starts_with=got.get("starts_with", ()),
             constant=got.get("is"),
             status=got.get("status"),
+            paths=got.get("json", ()),
+            match=got.get("match"),
+            is_time=got.get("unit") == "time",
+            skip=got.get("skip", ()),
+            excludes=tuple(f"tokens_{part}" for part in got.get("excludes", ())),
+            repeats=tuple(f"tokens_{part}" for part in got.get("repeats", ())),
+            where=got.get("where", ()),
             line=node.start_mark.line + 1,
         )
 
@@ -141,7 +180,8 @@ class _File:
             fail(sources[1], f"a rule has one source, this has {' and '.join(sources)}")
         if not sources and not ("status" in got and "is" in got):
             fail("", "a rule needs a source: span, resource, scope, event or column")
-        if ("event" in got) != ("attribute" in got):
+        of_event = ("event" in got, "attribute" in got)
+        if of_event == (False, True) or (of_event == (True, False) and got.get("unit") != "time"):
             fail("event", "'event' and 'attribute' belong together")
         if got.get("column", "model") not in _TEXT_COLUMNS or got.get("column") == column:
             fail("column", f"'column' cannot be '{got['column']}'")
@@ -151,8 +191,21 @@ class _File:
             fail("unit", f"'unit' must be one of {', '.join(_UNITS_MS)}")
         if "unit" in got and column != "ttft_ms":
             fail("unit", "'unit' is only for columns in milliseconds")
-        if not is_text and (got.keys() & {"values", "starts_with", "is", "column"}):
-            fail("", "is a number; only 'span', 'resource', 'scope', 'event' and 'status' apply")
+        if not is_text and (got.keys() & {"values", "starts_with", "is", "column", "skip"}):
+            fail("", "is a number, so 'values', 'starts_with', 'is', 'column' and 'skip' do not apply")
+        if "json" in got and "match" in got:
+            fail("match", "a rule has either 'json' or 'match'")
+        if "match" in got and not _has_one_group(got["match"]):
+            fail("match", "'match' must be a regular expression with one group")
+        if wrong := [path for path in got.get("json", ()) if not _is_json_path(path)]:
+            fail("json", f"'{wrong[0]}' is no JSON path, such as $.usage.input")
+        parts = [part.removeprefix("tokens_") for part in _PARTS.get(column, ())]
+        for key in ("excludes", "repeats"):
+            if not {*got.get(key, ())} <= {*parts}:
+                fail(key, f"'{key}' may name {', '.join(parts)}" if parts else f"'{key}' is for totals")
+        for name, _ in got.get("where", ()):
+            if name in COLUMNS and column not in _PARTS:
+                fail("where", f"only rules for {' and '.join(_PARTS)} can ask for '{name}'")
         if "starts_with" in got and "is" not in got:
             fail("starts_with", "'starts_with' needs 'is'")
         if column == "kind" and not {got.get("is", "llm"), *got.get("values", {}).values()} <= {*KINDS}:
@@ -171,6 +224,17 @@ class _File:
             entries[key] = (key_node, value)
         return entries
 
+    def _where(self, node: yaml.Node, what: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Conditions: text columns by their names, anything else is an attribute of the span."""
+        return tuple(
+            (key if key in _TEXT_COLUMNS else f"span:{key}", self._one_or_more(value, what))
+            for key, (_, value) in self._mapping(node, what).items()
+        )
+
+    def _one_or_more(self, node: yaml.Node, what: str) -> tuple[str, ...]:
+        is_list = isinstance(node, yaml.SequenceNode)
+        return self._texts(node, what) if is_list else (self._text(node, what),)
+
     def _values(self, node: yaml.Node, what: str) -> dict[str, str]:
         return {key: self._text(value, what) for key, (_, value) in self._mapping(node, what).items()}
 
@@ -188,10 +252,27 @@ class _File:
         raise UserError(f"{self._path}, line {node.start_mark.line + 1}: {text}")
 
 
+def _has_one_group(pattern: str) -> bool:
+    """Asks polars, too, whose expressions have no look-ahead."""
+    try:
+        pl.Series([""]).str.extract(pattern)
+        return re.compile(pattern).groups == 1
+    except (re.error, pl.exceptions.ComputeError):
+        return False
+
+
+def _is_json_path(path: str) -> bool:
+    try:
+        pl.Series(["{}"]).str.json_path_match(path)
+    except pl.exceptions.ComputeError:
+        return False
+    return path.startswith("$")
+
+
 def _source(got: dict[str, Any]) -> str:
     for source in _ATTRIBUTE_SOURCES:
         if source in got:
             return f"{source}:{got[source]}"
     if "event" in got:
-        return f"event:{got['event']}:{got['attribute']}"
+        return f"event:{got['event']}:{got.get('attribute', '')}"
     return str(got.get("column", ""))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import polars as pl
 
 from spanhouse import metrics
@@ -20,6 +21,8 @@ from spanhouse.processors.scrub_rules import (
     USER_ID_KEYS,
     Rule,
 )
+from spanhouse.views import Sieve
+from spanhouse.views import texts as views_of
 
 
 def _gate(literals: str) -> str:
@@ -27,8 +30,23 @@ def _gate(literals: str) -> str:
     return "(?i)" + "|".join(map(re.escape, literals.split())) if literals else DIGITS
 
 
-# One pass of this tells texts with something to look at from the many without.
-_ANY: Final = _gate(" ".join(rule.literals for rule in RULES)) + "|" + DIGITS
+_LITERALS: Final = " ".join(dict.fromkeys(" ".join(rule.literals for rule in RULES).split()))
+
+
+def _in_polars(pattern: str) -> str:
+    # polars knows Unicode's word boundary, the rules mean ASCII's.
+    return pattern.replace(r"\b", r"(?-u:\b)")
+
+
+_JSON: Final = r"^[ \t\r\n]*[\[{]"
+_RULES_OR_JSON: Final = "|".join(
+    (_JSON, *(f"(?:{_in_polars(pattern.regex)})" for rule in RULES for pattern in rule.patterns))
+)
+# One pass of these tells texts with something to look at from the many without: the first is many times
+# faster, the second is exact.
+SIEVE: Final = Sieve(_LITERALS.split())
+_SIEVES: Final = {rule.name: Sieve(rule.literals.split(), numbers=not rule.literals) for rule in RULES}
+_ANY: Final = _gate(_LITERALS) + "|" + DIGITS
 _ADDRESSES: Final = Rule("email", "", ADDRESSES)
 # Up to so many bytes it is the number of patterns that takes the time, above it is their search.
 _SMALL: Final = 1 << 20
@@ -44,6 +62,9 @@ _NAMES: Final = {
 }
 _NUMBER_AFTER_NAME: Final = r"^([ \t\r\n]*:[ \t\r\n]*)-?[0-9][0-9.eE+-]*"
 _JSON_TOKEN: Final = r'"(?:[^"\\]|\\.)*"|[^"]+'
+_COLON: Final = r"^[ \t\r\n]*:"
+# Escapes behind which there may be what is looked for; others, such as \n, are looked at as they are.
+_HIDING: Final = r"\\[u/]"
 _JSON_CARD: Final = r"(?:^|[^0-9.eE+-])[2-6][0-9]{12,18}(?:[^0-9.eE]|$)"
 _JSON_NUMBER: Final = re.compile(r"(?<![0-9.eE+-])[0-9]{13,19}(?![0-9.eE])")
 _CARD_RANGES: Final = re.compile(CARD_RANGES)
@@ -52,20 +73,21 @@ _ID_BEFORE: Final = re.compile(r"(?:_|(?<!\\)[A-Za-z]|[0-9]\.|[0-9A-Fa-f]{4}-)\Z
 _ID_AFTER: Final = re.compile("-?[A-Za-z_]")
 
 
-def find(repeated: Sequence[pl.Series], varied: Sequence[pl.Series] = ()) -> pl.Series:
-    """The distinct texts of all series that may hold something to mask.
-
-    Args:
-        repeated: series of few distinct values, which are cheaper to search each once.
-        varied: the others.
-    """
-    found = [pl.concat([series.alias("text") for series in repeated]).unique().drop_nulls()]
-    found += [series.alias("text") for series in varied]
-    return pl.concat([series.filter(series.str.contains(_ANY)) for series in found]).unique()
+def find(flagged: Sequence[pl.Series]) -> pl.Series:
+    """The distinct texts, of those that `SIEVE` flags, that may hold something to mask."""
+    if not flagged:
+        return pl.Series("text", [], pl.String)
+    texts = pl.concat([series.alias("text") for series in flagged]).unique()
+    # Of much text the sieve flags little that has nothing.
+    return texts.filter(texts.str.contains(_ANY)) if _is_small(texts) else texts
 
 
 def mask(texts: pl.Series) -> pl.Series:
-    """The texts, none of them null, with everything masked that the rules find."""
+    """The texts, none of them null, with what the rules find masked; the same object if that is nothing."""
+    # One search for all rules costs less than many, unless there is much text.
+    if _is_small(texts) and not texts.str.contains(_RULES_OR_JSON).any():
+        return texts
+    before = texts
     is_json = _is_json(texts)
     if is_json.len():
         texts = _put(texts, is_json, mask_json(texts.gather(is_json), numbers=True))
@@ -79,7 +101,7 @@ def mask(texts: pl.Series) -> pl.Series:
             break
         left, where = masked.gather(changed), where.gather(changed)
         texts = _put(texts, where, left)
-    return texts
+    return before if texts is not before and texts.equals(before) else texts
 
 
 def mask_emails(texts: pl.Series) -> pl.Series:
@@ -98,8 +120,10 @@ def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
     tokens = pl.DataFrame(
         {"text": pl.int_range(texts.len(), eager=True), "token": texts.str.extract_all(_JSON_TOKEN)}
     ).explode("token")
-    result = _mask_named(tokens["token"])
-    where = result.str.starts_with('"').arg_true()
+    before = tokens["token"]
+    is_string = before.str.starts_with('"')
+    result = _mask_named(before, is_string)
+    where = _suspicious(result)
     strings = result.gather(where).str.json_decode(pl.String)
     masked = mask(strings)
     changed = (masked != strings).arg_true()
@@ -107,33 +131,45 @@ def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
     if numbers:
         where = (~result.str.starts_with('"') & result.str.contains(_JSON_CARD)).arg_true()
         result = _put(result, where, _mask_json_cards(result.gather(where)))
-    return (
-        tokens.with_columns(result)
-        .group_by("text", maintain_order=True)
-        .agg(pl.col("token").str.join())["token"]
-    )
+    is_changed = tokens["text"].is_in(tokens["text"].filter(result != before).unique().implode())
+    again = tokens.with_columns(result).filter(is_changed).group_by("text", maintain_order=True)
+    joined = again.agg(pl.col("token").str.join())
+    return _put(texts, joined["text"], joined["token"]) if joined.height else texts
 
 
-def _mask_named(tokens: pl.Series) -> pl.Series:
+def _suspicious(tokens: pl.Series) -> pl.Series:
+    """Indices of JSON's strings that may hold something to mask; what escapes hide is not looked through."""
+    flagged = tokens.str.contains(_HIDING)
+    if (flags := SIEVE.flag(views_of(tokens))) is not None:
+        flagged |= pl.Series(flags)
+    return (flagged & tokens.str.starts_with('"')).arg_true()
+
+
+def _mask_named(tokens: pl.Series, is_string: pl.Series) -> pl.Series:
     """JSON's tokens, with the texts and numbers masked whose name says what they are."""
+    is_named = tokens.str.contains(_COLON) & ~is_string
+    colons = is_named.arg_true()
+    colons = colons.filter(colons > 0)
+    names = tokens.gather(colons - 1)
     for rule, name in _NAMES.items():
-        colons = tokens.str.contains(name).arg_true() + 1
-        after = tokens.gather(colons.filter(colons < tokens.len()))
-        colons = colons.head(after.len())
+        places = colons.filter(names.str.contains(name))
+        if not places.len():
+            continue
+        after = tokens.gather(places)
         numbered = after.str.replace(_NUMBER_AFTER_NAME, f'${{1}}"[{rule}]"')
         found = (numbered != after).arg_true()
-        values = colons.filter(after.str.strip_chars() == ":") + 1
+        values = places.filter(after.str.strip_chars() == ":") + 1
         values = values.filter(~tokens.gather(values).is_in(['""', f'"[{rule}]"']))
         if found.len() + values.len():
             metrics.SCRUBBED.labels(rule).inc(found.len() + values.len())
-            tokens = _put(tokens, colons.gather(found), numbered.gather(found))
+            tokens = _put(tokens, places.gather(found), numbered.gather(found))
             tokens = tokens.scatter(values, f'"[{rule}]"')
     return tokens
 
 
 def _is_json(texts: pl.Series) -> pl.Series:
     """Indices of the texts that hold an array or a map as JSON."""
-    where = texts.str.contains(r"^[ \t\r\n]*[\[{]").arg_true()
+    where = texts.str.contains(_JSON).arg_true()
     return where.filter(pl.Series([_parses(text) for text in texts.gather(where)], dtype=pl.Boolean))
 
 
@@ -147,13 +183,18 @@ def _parses(text: str) -> bool:
     return True
 
 
+def _is_small(texts: pl.Series) -> bool:
+    return int(texts.str.len_bytes().sum()) < _SMALL
+
+
 def _round(texts: pl.Series) -> pl.Series:
-    small = int(texts.str.len_bytes().sum()) < _SMALL
+    small = _is_small(texts)
     for rule in RULES:
-        if rule.literals and not small:
-            where = pl.int_range(texts.len(), eager=True)
-        else:
+        if small:
             where = texts.str.contains(_gate(rule.literals)).arg_true()
+        else:
+            flags = _SIEVES[rule.name].flag(views_of(texts))
+            where = pl.Series(np.empty(0, np.int64) if flags is None else flags.nonzero()[0])
         if not where.len():
             continue
         masked = _apply(rule, texts.gather(where))
@@ -166,8 +207,7 @@ def _apply(rule: Rule, texts: pl.Series) -> pl.Series | None:
     """The texts with what the rule finds masked; None if it finds nothing."""
     before = texts
     for pattern, replacement, *_ in rule.patterns:
-        # polars knows Unicode's word boundary, the rules mean ASCII's.
-        pattern = pattern.replace(r"\b", r"(?-u:\b)")
+        pattern = _in_polars(pattern)
         where = texts.str.contains(pattern).arg_true()
         if where.len():
             found = texts.gather(where)

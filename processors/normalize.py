@@ -20,19 +20,25 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from spanhouse.batch import NORMALIZED
+from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
 from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, load
+from spanhouse.processors.models import one_form
 
 MAPPINGS: Final = Path(__file__).parent / "mappings"
-BUILT_IN: Final = ("otel.yaml",)  # one file per dialect, in order of preference
+# One file per dialect, in order of preference: what a library sends besides OpenTelemetry's names, or means
+# differently by them, comes before those; other conventions come after.
+BUILT_IN: Final = (
+    "langfuse.yaml", "langsmith.yaml", "litellm.yaml", "mlflow.yaml", "vercel_ai.yaml", "strands.yaml",
+    "semantic_kernel.yaml", "google_adk.yaml", "pydantic_ai.yaml", "openlit.yaml",
+    "openllmetry.yaml", "otel.yaml", "openinference.yaml",
+)  # fmt: skip
 
 # Kinds whose spans are calls to a model; usage on any other kind is a sum over such calls.
 MODEL_KINDS: Final = ("llm", "embedding", "rerank")
 SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 # No call reads or writes more; a larger count is not one and would only overflow the cost.
 MAX_TOKENS: Final = 1_000_000_000
-_TOKENS: Final = tuple(name for name in NORMALIZED if name.startswith("tokens_"))
 
 
 class Normalize:
@@ -69,6 +75,9 @@ class Normalize:
                     self.wanted.setdefault(rule.source, pl.String)
                     if rule.is_identity and column in NORMALIZED:
                         self.targets.setdefault(rule.source, column)
+                for name, _ in rule.where:
+                    if ":" in name:
+                        self.wanted.setdefault(name, pl.String)
                 if rule.event:
                     self._events.setdefault(rule.event[0], set()).add(rule.event[1])
         self._plan = lru_cache(maxsize=256)(self._make_plan)
@@ -76,10 +85,14 @@ class Normalize:
 
     def _want(self, path: Path, column: str, rules: list[Rule]) -> None:
         dtype: Any = pl.Int64 if COLUMNS[column] == pl.UInt64 else COLUMNS[column]
+        column_type = dtype
         for rule in rules:
+            dtype = column_type
             # Whether an attribute is there at all can be told of any type.
-            if not rule.is_raw or (rule.constant is not None and not rule.starts_with):
+            if not rule.is_raw or (rule.constant is not None and not rule.starts_with and not rule.match):
                 continue
+            if rule.is_text:
+                dtype = pl.String
             if self.wanted.setdefault(rule.source, dtype) != dtype:
                 what = f"'{rule.source}' is used as text and as a number"
                 raise UserError(f"{path}, line {rule.line}: {column}: {what}")
@@ -90,11 +103,23 @@ class Normalize:
         sources = batch if events is None else batch.hstack(events)
         plan = self._plan(tuple(name for name in sources.columns if ":" in name))
         batch = batch.hstack(sources.select(plan.columns))
-        for column, expr, others in plan.inferred:
-            missing = batch[column] == ""
-            if any((missing & (batch[other] != "")).any() for other in others):
+        if plan.has_model:
+            batch = one_form(batch)
+        for column, expr, gate in plan.inferred:
+            if batch.select(gate.any()).item():
                 batch = batch.with_columns(expr.alias(column))
-        return self._count_once(batch.with_columns(_TOKEN_RULES)) if plan.has_usage else batch
+        if not plan.has_usage:
+            return batch
+        for exprs in (*plan.totals, _TOKEN_RULES):
+            batch = batch.with_columns(exprs)
+        return self._count_once(batch)
+
+    def by_attributes(self, column: str) -> tuple[list[str], pl.Expr]:
+        """The raw columns that may fill a text column, and its value by them; for rows that are stored."""
+        rules = [rule for rule in self._rules[column] if rule.is_raw and rule.status is None]
+        names = list(dict.fromkeys(rule.source for rule in rules))
+        values = [value for rule in rules for value in _exprs(rule, pl.String, tuple(names))]
+        return names, pl.coalesce(*values, pl.lit("")).alias(column)
 
     def _event_columns(self, batch: pl.DataFrame) -> pl.DataFrame | None:
         """What event rules read: of each span's last event of a name. None where no span has such events."""
@@ -104,9 +129,11 @@ class Normalize:
         columns = []
         for name, keys in self._events.items():
             at = _where(events.field("name"), name)
+            if "" in keys and len(at):
+                columns.append(_first_times(f"event:{name}:", events, at, owners[at], batch.height))
             at = at[np.append(owners[at][1:] != owners[at][:-1], True)] if len(at) else at  # last of a span
             rows, attrs = _flat(events.field("attrs").take(pa.array(at)), owners[at])
-            for key in keys if len(rows) else ():
+            for key in keys - {""} if len(rows) else ():
                 found = _where(attrs.field("key"), key)
                 places = np.zeros(batch.height, np.int64)  # row -> where its value is
                 places[rows[found]] = found
@@ -119,20 +146,55 @@ class Normalize:
     def _make_plan(self, present: tuple[str, ...]) -> _Plan:
         """Expressions for batches with these raw columns; most attributes are absent from most batches."""
         columns: list[pl.Expr] = [*_FIELDS]
-        inferred: list[tuple[str, pl.Expr, set[str]]] = []
+        inferred: list[tuple[str, pl.Expr, pl.Expr]] = []
+        later = self._excluding(present)
         for column, dtype in COLUMNS.items():
             default = pl.lit(_DEFAULTS.get(column, "" if dtype == pl.String else 0), dtype)
-            direct = [r for r in self._rules[column] if not (r.is_column and r.source in COLUMNS)]
+            if column in later:
+                columns.append(default.alias(column))
+                continue
+            direct = [r for r in self._rules[column] if not _is_guess(r)]
             found = [expr for rule in direct for expr in _exprs(rule, dtype, present)]
+            if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
+                found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
-            by_column = [r for r in self._rules[column] if r.is_column and r.source in COLUMNS]
-            if by_column:
-                guesses = pl.coalesce(*(e for r in by_column for e in _exprs(r, dtype, ())), pl.lit(""))
-                expr = pl.when(pl.col(column) == "").then(guesses).otherwise(column)
-                inferred.append((column, expr, {r.source for r in by_column}))
-        usage = [rule.source for column in (*_TOKENS, "reported_cost_usd") for rule in self._rules[column]]
-        has_usage = any(name in present or f"{name}~" in present for name in usage)
-        return _Plan(columns, inferred, has_usage)
+            guesses = [r for r in self._rules[column] if _is_guess(r)]
+            if values := [expr for rule in guesses for expr in _exprs(rule, dtype, present)]:
+                empty = pl.col(column) == _DEFAULTS.get(column, "")
+                expr = pl.when(empty).then(pl.coalesce(*values, pl.col(column))).otherwise(column)
+                inferred.append((column, expr, empty & pl.any_horizontal(map(_gate, guesses))))
+        inferred.sort(key=lambda guess: guess[0] == "provider")  # it is guessed by the model
+        usage = [r for column in (*TOKENS, "reported_cost_usd") for r in self._rules[column]]
+        return _Plan(
+            columns,
+            inferred,
+            has_model=any(_exprs(rule, pl.String, present) for rule in self._rules["model"]),
+            has_usage=any(name in present for rule in usage for name in (rule.source, f"{rule.source}~")),
+            totals=self._totals(later, present),
+        )
+
+    def _excluding(self, present: tuple[str, ...]) -> set[str]:
+        """Totals of which a rule that applies to these raw columns excludes a part or reads the row."""
+        totals = ("tokens_prompt", "tokens_completion")
+        special = [(c, r) for c in totals for r in self._rules[c] if r.excludes or r.repeats or _reads_row(r)]
+        return {column for column, rule in special if _exprs(rule, pl.UInt64, present)}
+
+    def _totals(self, later: set[str], present: tuple[str, ...]) -> list[list[pl.Expr]]:
+        """What completes the totals, in steps, once all other columns are there."""
+        steps: list[list[pl.Expr]] = []
+        beside = pl.lit(False)
+        for column in later:
+            values, without = [], []
+            for rule in self._rules[column]:
+                for value in _exprs(rule, pl.UInt64, present):
+                    values.append(_completed(value, rule))
+                    without.append(pl.when(value.is_not_null()).then("tokens_reasoning" in rule.excludes))
+            steps.append([pl.coalesce(*values, pl.lit(0, pl.UInt64)).alias(column)])
+            if column == "tokens_completion":
+                beside = pl.coalesce(*without, pl.lit(False))
+        if any(_exprs(rule, pl.UInt64, present) for rule in self._rules["tokens_total"]):
+            steps.append(_by_total(beside))
+        return steps
 
     def _count_once(self, batch: pl.DataFrame) -> pl.DataFrame:
         spans = batch.select(
@@ -156,7 +218,7 @@ class Normalize:
         counts[rows[repeats]] = False
         where = pl.lit(pl.Series(counts))
         return batch.with_columns(
-            *(pl.when(where).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name) for name in _TOKENS),
+            *(pl.when(where).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name) for name in TOKENS),
             pl.when(where).then("reported_cost_usd").alias("reported_cost_usd"),
         )
 
@@ -167,13 +229,18 @@ class _Plan:
 
     Attributes:
         columns: all columns, from raw columns and the span's own fields.
-        inferred: (column, expression, columns it reads) for rules that read other columns of the row.
+        inferred: (column, expression, where it can give anything) for rules that fill what is empty
+            from other columns of the row.
+        has_model: whether any attribute that names a model is present.
+        totals: steps of expressions for totals with parts that were counted beside them.
         has_usage: whether any attribute of usage is present.
     """
 
     columns: list[pl.Expr]
-    inferred: list[tuple[str, pl.Expr, set[str]]]
+    inferred: list[tuple[str, pl.Expr, pl.Expr]]
+    has_model: bool
     has_usage: bool
+    totals: list[list[pl.Expr]]
 
 
 class _Recent:
@@ -218,6 +285,16 @@ def _flat(lists: Any, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64
     return np.repeat(rows, np.diff(lists.offsets.to_numpy())), lists.flatten()
 
 
+def _first_times(
+    name: str, events: Any, at: npt.NDArray[np.int64], owners: npt.NDArray[np.int64], height: int
+) -> pl.Series:
+    """When the first of these events of each row was; null where a row has none."""
+    rows, first = np.unique(owners, return_index=True)
+    times = pl.Series(events.field("ts").take(pa.array(at[first])), dtype=pl.UInt64)
+    empty = pl.Series(name, [None], dtype=pl.UInt64).new_from_index(0, height)
+    return empty.scatter(rows, times)
+
+
 def _where(texts: Any, text: str) -> npt.NDArray[np.int64]:
     found: npt.NDArray[np.int64] = pc.equal(texts, text).to_numpy(zero_copy_only=False).nonzero()[0]
     return found
@@ -247,6 +324,7 @@ _FIELDS: Final = (
     ((pl.col("end_ns").cast(pl.Int128) - pl.col("start_ns")).cast(pl.Float64) / 1e6).alias("latency_ms"),
     pl.lit(0, pl.Decimal(18, 10)).alias("cost_usd"),
     pl.lit("none").alias("cost_source"),
+    pl.lit(None, pl.Decimal(18, 10)).alias("cost_computed_usd"),
 )
 _DEFAULTS: Final = {"kind": "other", "ttft_ms": None, "reported_cost_usd": None}
 
@@ -262,26 +340,125 @@ _TOKEN_RULES: Final = (
 )
 
 
+def _by_total(beside: pl.Expr) -> list[pl.Expr]:
+    """Completes counts where the sum that a span tells is larger by just the parts that it tells.
+
+    Args:
+        beside: where the output is known to exclude reasoning; there the sum also tells how much that is.
+    """
+    rest = pl.col("tokens_total").cast(pl.Int64) - _PROMPT.cast(pl.Int64) - _COMPLETION.cast(pl.Int64)
+    cached = (_CACHED > 0) & ((rest == _CACHED) | (rest == _CACHED + _REASONING))
+    reasoned = (_REASONING > 0) & ((rest == _REASONING) | (rest == _CACHED + _REASONING))
+    told = beside & (_REASONING == 0) & (rest > 0) & ~cached
+    more = rest.clip(0).cast(pl.UInt64)
+    return [
+        pl.when(cached).then(_PROMPT + _CACHED).otherwise(_PROMPT).alias("tokens_prompt"),
+        pl.when(reasoned).then(_COMPLETION + _REASONING).when(told).then(_COMPLETION + more)
+        .otherwise(_COMPLETION).alias("tokens_completion"),
+        pl.when(told).then(more).otherwise(_REASONING).alias("tokens_reasoning"),
+    ]  # fmt: skip
+
+
 def _exprs(rule: Rule, dtype: Any, present: tuple[str, ...]) -> list[pl.Expr]:
     """The rule's value, null where it gives none: from the exact raw column and the converted one."""
+    condition = _condition(rule, present)
+    if condition is None:
+        return []
     if not rule.source:
-        return [_if_status(rule, pl.lit(rule.constant))]
+        return [pl.when(condition).then(pl.lit(rule.constant))]
     sources = [rule.source] if rule.is_column else [rule.source, f"{rule.source}~"]
-    return [
-        _if_status(rule, _value(rule, name, dtype)) for name in sources if rule.is_column or name in present
-    ]
+    values = [_value(rule, name, dtype) for name in sources if rule.is_column or name in present]
+    unconditional = rule.status is None and not rule.where
+    return values if unconditional else [pl.when(condition).then(value) for value in values]
 
 
-def _if_status(rule: Rule, value: pl.Expr) -> pl.Expr:
-    if rule.status is None:
-        return value
-    return pl.when(pl.col("status_code") == STATUSES.index(rule.status)).then(value)
+def _completed(value: pl.Expr, rule: Rule) -> pl.Expr:
+    """The count with the parts that it excludes, and once those that it counts twice."""
+    for part in rule.excludes:
+        value = value + pl.col(part)
+    for part in rule.repeats:
+        value = pl.when(pl.col(part) <= value).then(value - pl.col(part)).otherwise(value)
+    return value
+
+
+def _condition(rule: Rule, present: tuple[str, ...]) -> pl.Expr | None:
+    """Where the rule holds; None if it cannot as an attribute that it asks for is absent."""
+    condition = pl.lit(True)
+    if rule.status is not None:
+        condition = pl.col("status_code") == STATUSES.index(rule.status)
+    for name, wanted in rule.where:
+        columns = [name] if ":" not in name else [n for n in (name, f"{name}~") if n in present]
+        if not columns:
+            return None
+        value = pl.coalesce(*(pl.col(column) for column in columns))
+        tests = [_matches(value, text) for text in wanted]
+        condition = condition & pl.any_horizontal(*tests) if len(tests) > 1 else condition & tests[0]
+    return condition
+
+
+def _sum(parts: list[pl.Expr]) -> pl.Expr:
+    """The sum of those that are counts; null if none is."""
+    counts = [part.cast(pl.Int64, strict=False) for part in parts]
+    return pl.when(pl.any_horizontal(count.is_not_null() for count in counts)).then(pl.sum_horizontal(counts))
+
+
+def _matches(value: pl.Expr, text: str) -> pl.Expr:
+    """Whether a text is this one, begins with it (`*` at its end), or does neither (`!` before it)."""
+    wanted = text.removeprefix("!")
+    found = value.str.starts_with(wanted[:-1]) if wanted.endswith("*") else value == wanted
+    return ~found if text.startswith("!") else found
+
+
+def _is_guess(rule: Rule) -> bool:
+    """Whether the rule reads a column of the row, or the span's name without asking for an attribute."""
+    if not rule.is_column or rule.source in COLUMNS:
+        return rule.is_column
+    return rule.source == "name" and not any(":" in name for name, _ in rule.where)
+
+
+def _gate(rule: Rule) -> pl.Expr:
+    condition = pl.col(rule.source) != ""
+    for name, wanted in rule.where:
+        condition = condition & pl.any_horizontal(_matches(pl.col(name), text) for text in wanted)
+    return condition
+
+
+def _reads_row(rule: Rule) -> bool:
+    return any(name in COLUMNS for name, _ in rule.where)
+
+
+def _plain(rules: Sequence[Rule], dtype: Any, present: tuple[str, ...]) -> pl.Expr | None:
+    """The raw column that the last of the rules takes as it is, None if that is not what it does."""
+    last = next((r for r in reversed(rules) if _exprs(r, dtype, present)), None)
+    if dtype != pl.String or last is None or not last.is_identity or last.is_column:
+        return None
+    if last.status or last.where or last.skip:
+        return None
+    name = last.source if f"{last.source}~" not in present else f"{last.source}~"
+    return pl.col(name)
+
+
+def _since_start(value: pl.Expr, rule: Rule) -> pl.Expr:
+    """Milliseconds from the span's start to an event or to a time as RFC 3339 writes it, in JSON or not."""
+    if not rule.event:
+        text = value.str.strip_chars('"').str.replace("Z$", "+00:00")
+        moment = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="ns", strict=False)
+        value = moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None).cast(pl.Int64)
+    passed = (value.cast(pl.Int64) - pl.col("start_ns").cast(pl.Int64)).cast(pl.Float64) / 1e6
+    return pl.when(passed >= 0).then(passed)
 
 
 def _value(rule: Rule, name: str, dtype: Any) -> pl.Expr:
     value = pl.col(name)
+    if rule.paths:
+        parts = [value.str.json_path_match(path) for path in rule.paths]
+        value = parts[0] if len(parts) == 1 else _sum(parts)
+    if rule.match:
+        value = value.str.extract(rule.match)
+    if rule.is_time:
+        return _since_start(value, rule)
     if dtype == pl.UInt64:
-        if rule.event:
+        if rule.event or rule.is_text:
             value = value.cast(pl.Int64, strict=False)
         return pl.when(value.is_between(0, MAX_TOKENS)).then(value.cast(pl.UInt64, strict=False))
     if dtype == pl.Float64:
@@ -291,6 +468,8 @@ def _value(rule: Rule, name: str, dtype: Any) -> pl.Expr:
         # As an Enum's codes: half the time of replace_strict.
         codes = value.cast(pl.Enum(list(rule.values)), strict=False).to_physical()
         return pl.lit(pl.Series(list(rule.values.values()))).gather(codes)
+    if rule.skip:
+        value = pl.when(~value.is_in(rule.skip)).then(value)
     if rule.starts_with:
         pattern = "^(?:" + "|".join(re.escape(text) for text in rule.starts_with) + ")"
         return pl.when(value.str.contains(pattern)).then(pl.lit(rule.constant))

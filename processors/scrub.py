@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 
 import polars as pl
 
 from spanhouse import metrics
-from spanhouse.batch import ATTRIBUTE_LISTS, ATTRIBUTES, EVENTS, LINKS, ValueType
+from spanhouse.batch import ATTRIBUTE_LISTS, ValueType
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import KEEP, element_rows, elements, map_elements
 from spanhouse.processors.masking import find, mask, mask_emails, mask_json
@@ -22,21 +23,18 @@ from spanhouse.processors.scrub_rules import (
     USER_ID_HASH,
     USER_ID_KEYS,
 )
-
-# Columns of ids and fixed words, which hold nothing to mask.
-_SKIPPED: Final = frozenset(
-    ("reject", "trace_id", "span_id", "parent_span_id", "trace_state", "scope_schema_url",
-     "resource_schema_url", "kind", "status", "span_kind", "cost_source", "user_id_hash",
-     f"span:{USER_ID_HASH}")
-)  # fmt: skip
+from spanhouse.processors.scrub_scan import Attributes, Found, Rows, Scan
+from spanhouse.views import longest, texts
 
 _HASH_HEX: Final = 32
 _HASH: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
 _CACHED_IDS: Final = 65536
-_SECRET_KEY: Final = f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})$"
+_CACHED_KEYS: Final = 65536
+_SECRET_KEY: Final = re.compile(f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})\\Z")
 
-_PLAIN: Final = [int(ValueType.STRING)]
-_JSON: Final = [int(ValueType.ARRAY), int(ValueType.KVLIST)]
+# (texts, what replaces them).
+_Replaced = tuple[pl.Series, pl.Series]
+_NOTHING: Final[_Replaced] = (pl.Series(dtype=pl.String), pl.Series(dtype=pl.String))
 
 
 class Scrub:
@@ -65,36 +63,56 @@ class Scrub:
         user_keys.pop(USER_ID_HASH, None)
         self._user_keys = list(user_keys)
         self._dropped = list(dict.fromkeys((*user_keys, *EMAIL_KEYS, *drop_keys)))
+        self._all_user_keys = frozenset((*user_keys, USER_ID_HASH))
+        self._user_raws = frozenset(
+            f"{source}:{key}{sort}"
+            for source in ATTRIBUTE_LISTS
+            for key in self._all_user_keys
+            for sort in ("", "~")
+        )
         self._hash = lru_cache(_CACHED_IDS)(partial(keyed_hash, hash_key))
+        self._sort = lru_cache(_CACHED_KEYS)(partial(_sort, frozenset(self._dropped)))
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Scrub a batch."""
         raw = self._raw_to_drop(batch)
-        seen = _Texts()
-        seen.collect(batch.drop(raw))
-        keys = pl.concat(seen.keys).unique()
-        dropped = keys.filter(keys.is_in(self._dropped)).to_list()
-        user_keys = (*self._user_keys, USER_ID_HASH)
-        batch = self._hash_user_ids(batch, bool(keys.is_in(user_keys).any()))
-        batch = _only_hashes(batch.drop(raw))
+        kept = batch.drop(raw) if raw else batch
+        found = Found()
+        scan = found.scan(kept)
+        sorts = {key: self._sort(key) for key in found.keys}
+        users = {
+            name: not attributes.keys.isdisjoint(self._all_user_keys)
+            for name, attributes in scan.attributes.items()
+        }
+        batch = self._hash_user_ids(batch, users)
+        batch = _only_hashes(batch.drop(raw) if raw else batch)
         changes = _Changes(
-            dropped,
-            USER_ID_HASH in keys,
-            keys.filter(keys.str.contains(_SECRET_KEY)).to_list(),
-            _mask(mask, find([*seen.columns, keys], seen.plain)),
-            _mask(mask_json, find(seen.json)),
-            _mask(mask_emails, find(seen.trace_states)),
+            {key for key, sort in sorts.items() if sort == "dropped"},
+            USER_ID_HASH in found.keys,
+            {key for key, sort in sorts.items() if sort == "secret"},
+            _mask(mask, find([pl.Series(sorted(found.keys), dtype=pl.String)])),
+            _mask(mask, find(found.plain)),
+            _mask(mask_json, find(found.json)),
+            _mask(mask_emails, find(found.trace_states)),
         )
-        return changes.apply(batch) if changes else batch
+        return changes.apply(batch, scan)
 
-    def _hash_user_ids(self, batch: pl.DataFrame, in_lists: bool) -> pl.DataFrame:
-        """Fill `user_id_hash`; the ids themselves go with the attributes that are dropped."""
+    def _hash_user_ids(self, batch: pl.DataFrame, in_lists: Mapping[str, bool]) -> pl.DataFrame:
+        """Fill `user_id_hash`; the ids themselves go with the attributes that are dropped.
+
+        Args:
+            batch: with all raw columns.
+            in_lists: whether an attribute list has a user's id, by its column.
+        """
         if "user_id_hash" not in batch.columns:
             batch = batch.with_columns(user_id_hash=pl.lit(""))
         hashed = batch["user_id_hash"]
+        raws = self._user_raws.intersection(batch.columns)
+        if not (raws or any(in_lists.values()) or longest(texts(hashed))):
+            return batch
         # The mapping has put ids there, too, and perhaps from attributes that are not known here.
         ids = hashed.set(hashed.str.contains(_HASH), "")
-        for found in self._user_ids(batch, in_lists):
+        for found in self._user_ids(batch, raws, in_lists):
             ids = ids.scatter(found["row"], found["value"])
         distinct = ids.filter(ids != "").unique()
         if not distinct.len():
@@ -103,31 +121,37 @@ class Scrub:
         hashes = pl.Series([self._hash(text) for text in distinct], dtype=pl.String)
         return batch.with_columns(hashed.zip_with(ids == "", ids.replace(distinct, hashes)))
 
-    def _user_ids(self, batch: pl.DataFrame, in_lists: bool) -> Iterator[pl.DataFrame]:
+    def _user_ids(
+        self, batch: pl.DataFrame, raws: frozenset[str], in_lists: Mapping[str, bool]
+    ) -> Iterator[pl.DataFrame]:
         """(row, value) of what spans give as their user's id, the most telling last."""
         sources = [("span", [USER_ID_HASH]), *((s, self._user_keys) for s in reversed(ATTRIBUTE_LISTS))]
         for source, keys in sources:
             column = batch[ATTRIBUTE_LISTS[source]]
-            attributes = elements(column) if in_lists else elements(column.clear())
-            users = attributes["key"].is_in(keys)
-            if users.any():
+            attributes = None
+            if in_lists.get(column.name):
+                attributes = elements(column)
+                users = attributes["key"].is_in(keys)
                 attributes = attributes.with_columns(element_rows(column), _id_text(attributes)).filter(users)
             for key in reversed(keys):
-                is_id = pl.col("value") != ""
-                if key == USER_ID_HASH:
-                    is_id &= ~pl.col("value").str.contains(_HASH)
                 for raw in (f"{source}:{key}~", f"{source}:{key}"):
-                    if raw in batch.columns:
+                    if raw in raws:
                         value = pl.col(raw).cast(pl.String)
                         value = value.str.strip_suffix(".0") if raw.endswith("~") else value
-                        yield batch.select(value=value).with_row_index("row").filter(is_id)
-                if users.any():
-                    yield attributes.filter((pl.col("key") == key) & is_id)
+                        yield batch.select(value=value).with_row_index("row").filter(_is_id(key))
+                if attributes is not None and attributes.height:
+                    yield attributes.filter((pl.col("key") == key) & _is_id(key))
 
     def _raw_to_drop(self, batch: pl.DataFrame) -> list[str]:
         keys = {*self._dropped, f"{USER_ID_HASH}~"}
         names = ((name, name.partition(":")[2]) for name in batch.columns)
         return [name for name, key in names if key in keys or key.removesuffix("~") in self._dropped]
+
+
+def _is_id(key: str) -> pl.Expr:
+    """Whether what stands under this key is a user's id."""
+    is_id = pl.col("value") != ""
+    return is_id & ~pl.col("value").str.contains(_HASH) if key == USER_ID_HASH else is_id
 
 
 def _only_hashes(batch: pl.DataFrame) -> pl.DataFrame:
@@ -155,32 +179,11 @@ def keyed_hash(key: str, text: str) -> str:
     return hashlib.sha256(f"{key}:{inner}".encode()).hexdigest()[:_HASH_HEX]
 
 
-@dataclass(slots=True)
-class _Texts:
-    """All texts of a batch by what they are; one entry per column or list they come from."""
-
-    columns: list[pl.Series] = field(default_factory=list)
-    keys: list[pl.Series] = field(default_factory=list)
-    plain: list[pl.Series] = field(default_factory=list)
-    json: list[pl.Series] = field(default_factory=list)
-    trace_states: list[pl.Series] = field(default_factory=list)
-
-    def collect(self, frame: pl.DataFrame) -> None:
-        for column in frame.get_columns():
-            if column.name == "trace_state":
-                self.trace_states.append(column)
-            elif column.dtype == pl.String and column.name not in _SKIPPED:
-                self.columns.append(column)
-            elif column.dtype == ATTRIBUTES:
-                attributes = elements(column)
-                values = attributes["value"]
-                self.keys.append(attributes["key"])
-                # A resource is the same for many spans.
-                plain = self.plain if column.name == "attrs" else self.columns
-                plain.append(values.filter(attributes["type"] == ValueType.STRING))
-                self.json.append(values.filter(attributes["type"].is_in(_JSON)))
-            elif column.dtype in (EVENTS, LINKS):
-                self.collect(elements(column))
+def _sort(dropped: frozenset[str], key: str) -> str:
+    """What is to be done with attributes of this key, whatever their value: dropped, secret or ''."""
+    if key in dropped:
+        return "dropped"
+    return "secret" if _SECRET_KEY.search(key) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,52 +194,48 @@ class _Changes:
         dropped: keys of attributes to take out.
         hashes: whether there are attributes `USER_ID_HASH`, which must be hashes.
         secret: keys of attributes whose value is secret whatever it is.
-        plain: (texts, what replaces them).
+        keys: (keys, what replaces them).
+        plain: the same for texts.
         json: the same for arrays and maps.
         trace_state: the same for these.
     """
 
-    dropped: list[str]
+    dropped: set[str]
     hashes: bool
-    secret: list[str]
-    plain: tuple[pl.Series, pl.Series]
-    json: tuple[pl.Series, pl.Series]
-    trace_state: tuple[pl.Series, pl.Series]
+    secret: set[str]
+    keys: _Replaced
+    plain: _Replaced
+    json: _Replaced
+    trace_state: _Replaced
 
-    def __bool__(self) -> bool:
-        changed = (self.plain, self.json, self.trace_state)
-        return bool(self.dropped or self.hashes or self.secret or any(len(old) for old, _ in changed))
+    def apply(self, frame: pl.DataFrame, scan: Scan) -> pl.DataFrame:
+        """Do it, in lists within lists as well; `scan` is of this frame."""
+        changed = []
+        for name, rows in scan.texts.items():
+            changes = self.trace_state if name == "trace_state" else self.plain
+            changed.append((name, _replace(frame[name], rows, changes)))
+        for name, attributes in scan.attributes.items():
+            if self._concern(attributes):
+                changed.append((name, map_elements(frame[name], partial(self._attributes, scan=attributes))))
+        for name, inner in scan.lists.items():
+            changed.append((name, map_elements(frame[name], partial(self.apply, scan=inner))))
+        new = [column for name, column in changed if column is not frame[name]]
+        return frame.with_columns(new) if new else frame
 
-    def apply(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Do it, in lists within lists as well."""
-        changed = [new for column in frame.get_columns() if (new := self._column(column)) is not column]
-        return frame.with_columns(changed) if changed else frame
+    def _concern(self, scan: Attributes) -> bool:
+        named = self.dropped | self.secret | set(self.keys[0])
+        if self.hashes:
+            named.add(USER_ID_HASH)
+        return bool(len(scan.plain) or len(scan.json) or not named.isdisjoint(scan.keys))
 
-    def _column(self, column: pl.Series) -> pl.Series:
-        if column.name == "trace_state":
-            return _replace(column, self.trace_state)
-        if column.dtype == pl.String and column.name not in _SKIPPED:
-            return _replace(column, self.plain)
-        if column.dtype == ATTRIBUTES:
-            return map_elements(column, self._attributes)
-        if column.dtype in (EVENTS, LINKS):
-            return map_elements(column, self.apply)
-        return column
-
-    def _attributes(self, attributes: pl.DataFrame) -> pl.DataFrame:
+    def _attributes(self, attributes: pl.DataFrame, scan: Attributes) -> pl.DataFrame:
         key, value, kind = attributes.get_columns()
-        masked = value
-        for texts, types in ((self.plain, _PLAIN), (self.json, _JSON)):
-            where = kind.is_in(types).arg_true()
-            before = value.gather(where)
-            after = _replace(before, texts)
-            if after is not before:
-                masked = masked.clone().scatter(where, after)
-        is_dropped = key.is_in(self.dropped)
+        masked = _replace(_replace(value, scan.plain, self.plain), scan.json, self.json)
+        is_dropped = key.is_in(self.dropped & scan.keys)
         if self.hashes:
             is_dropped |= (key == USER_ID_HASH) & ~((kind == ValueType.STRING) & value.str.contains(_HASH))
-        is_secret = key.is_in(self.secret) & ~value.is_in(["", "[key]"])
-        name = _replace(key, self.plain)
+        is_secret = key.is_in(self.secret & scan.keys) & ~value.is_in(["", "[key]"])
+        name = key if scan.keys.isdisjoint(self.keys[0]) else key.replace(*self.keys)
         if masked is value and name is key and not is_dropped.any() and not is_secret.any():
             return attributes
         metrics.SCRUBBED.labels("dropped").inc(int(is_dropped.sum()))
@@ -251,15 +250,20 @@ class _Changes:
         )
 
 
-def _mask(how: Callable[[pl.Series], pl.Series], found: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """(texts, what replaces them)."""
-    masked = how(found) if found.len() else found
+def _mask(how: Callable[[pl.Series], pl.Series], found: pl.Series) -> _Replaced:
+    if not found.len() or (masked := how(found)) is found:
+        return _NOTHING
     changed = masked != found
     return found.filter(changed), masked.filter(changed)
 
 
-def _replace(texts: pl.Series, changes: tuple[pl.Series, pl.Series]) -> pl.Series:
+def _replace(texts: pl.Series, rows: Rows, changes: _Replaced) -> pl.Series:
+    """The texts with those of `rows` replaced that are to be; the very same object if none is."""
     old, new = changes
-    if not old.len() or not texts.is_in(old.implode()).any():
+    if not len(rows) or not old.len():
         return texts
-    return texts.replace(old, new)
+    where = pl.Series(rows)
+    before = texts.gather(where)
+    if not before.is_in(old.implode()).any():
+        return texts
+    return texts.clone().scatter(where, before.replace(old, new))

@@ -31,8 +31,10 @@ USER_ID_KEYS: Final = (
     "gen_ai.request.user",  # the `user` argument of the OpenAI and Azure APIs
     "gen_ai.openai.request.user",
     "llm.user",
+    "llm.openai.user",  # LiteLLM, of the raw request
     "ai.telemetry.metadata.userId",  # Vercel AI SDK
     "ai.telemetry.metadata.user_id",
+    "ai.settings.context.userId",
     "langfuse.user.id",
     "langsmith.metadata.user_id",
     "mlflow.trace.user",

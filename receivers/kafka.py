@@ -45,12 +45,14 @@ from spanhouse.receivers.kafka_work import Store, Work
 log = logging.getLogger(__name__)
 
 # A range is closed at this many bytes of messages, whatever the number of its spans.
-RANGE_BYTES: Final = 16 << 20
-# Bytes of messages that one process holds before it takes no more. What comes all the same is a range at
-# most, then partitions are paused. A pause is for long waits: librdkafka throws away what it has fetched,
-# and fetches it again.
-BUFFER_BYTES: Final = 64 << 20
-_PARTITION_BYTES: Final = 3 * RANGE_BYTES
+RANGE_BYTES: Final = 64 << 20
+# Bytes of messages that one process holds before it takes no more. What comes all the same is little, then
+# partitions are paused. A pause is for long waits: librdkafka throws away what it has fetched, and fetches it
+# again.
+BUFFER_BYTES: Final = 128 << 20
+_BEYOND_BYTES: Final = 16 << 20
+# Of one partition: one whose inserts fail must not keep others from being read.
+_PARTITION_BYTES: Final = 96 << 20
 
 _CONSUME_MESSAGES: Final = 2000
 # How long a turn waits for messages, or for work to be done; shorter while there is both.
@@ -441,9 +443,9 @@ class KafkaReceiver:
         pause, resume = [], []
         for partition in self._partitions.values():
             full = partition.held >= _PARTITION_BYTES or (
-                held >= BUFFER_BYTES + RANGE_BYTES and bool(partition.waiting)
+                held >= BUFFER_BYTES + _BEYOND_BYTES and bool(partition.waiting)
             )
-            room = not self._full and partition.held < _PARTITION_BYTES - RANGE_BYTES
+            room = not self._full and partition.held < _PARTITION_BYTES // 2
             if partition.paused and (partition.wanted or room):
                 resume.append(partition)
             elif not partition.paused and full and not partition.wanted:

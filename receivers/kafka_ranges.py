@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import pyarrow as pa
+import polars as pl
 from confluent_kafka import Message
 
 from spanhouse.dedup import SeenSpans
@@ -62,7 +62,7 @@ class Range:
         self.end = offset_of(last)
         self._name = f"{offset_of(first)}-{self.end}/{first.timestamp()[1]}-{last.timestamp()[1]}"
         # From processing.
-        self.tables: list[pa.Table] = []
+        self.rows: list[pl.DataFrame] = []
         self.letters: list[DeadLetter] = []
         self.places: dict[int, tuple[int, bytes]] = {}  # offset and key of the letters' messages
         self.spans = 0

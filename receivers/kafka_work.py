@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from spanhouse import metrics
 from spanhouse.dedup import SeenSpans
 from spanhouse.errors import Unavailable
 from spanhouse.exporters.dead_letters import DeadLetter, DeadLetters, dead_letters
-from spanhouse.processing import Failed, Processing
+from spanhouse.processing import Failed, Processed, Processing
 from spanhouse.receivers.kafka_ranges import Partition, Plan, Range, offset_of
 
 log = logging.getLogger(__name__)
@@ -25,12 +24,14 @@ log = logging.getLogger(__name__)
 # Spans per partition that are known not to be new.
 SEEN_SPANS: Final = 250_000
 _BACKOFF_S: Final = (0.2, 10.0)
+# Bytes of messages that are processed at once; about 16 k small spans.
+_BATCH_BYTES: Final = 8 << 20
 
 
 class Store(Protocol):
     """Where rows go and what is known of those there; see `exporters.clickhouse_server`."""
 
-    def insert(self, table: pa.Table, *, token: str, repeated: datetime | None = None) -> None:
+    def insert(self, rows: pl.DataFrame, *, token: str, repeated: datetime | None = None) -> None:
         """Store the rows once, whatever earlier attempts did."""
 
     def spans(self, topic: str, partition: int, before: int, limit: int) -> pl.DataFrame:
@@ -71,7 +72,7 @@ class Work:
         """Make rows, and letters about what makes none, of a range's messages; gives it back."""
         payloads = [_bytes(message.value()) for message in found.messages]
         offsets = np.array([message.offset() for message in found.messages], np.int64)
-        for result in self._processing.run(payloads):
+        for result in self._run(payloads):
             first = result.first
             if isinstance(result, Failed):
                 found.letters.append(DeadLetter(first, "failed", result.reason, payloads[first]))
@@ -84,10 +85,10 @@ class Work:
             found.spans += sum(result.spans)
             for reason, count in result.finished.rejected["reject"].value_counts().iter_rows():
                 metrics.SPANS_REJECTED.labels(reason).inc(count)
-            table = result.finished.table
-            if table.num_rows:
+            rows = result.finished.rows
+            if rows.height:
                 from_offsets = offsets[first + result.finished.payloads]
-                found.tables.append(_placed(table, partition.topic, partition.number, from_offsets))
+                found.rows.append(_placed(rows, partition.topic, partition.number, from_offsets))
         for index in {letter.index for letter in found.letters}:
             message = found.messages[index]
             found.places[index] = offset_of(message), _bytes(message.key())
@@ -95,6 +96,16 @@ class Work:
         if found.spans:
             self.span_bytes += (found.size / found.spans - self.span_bytes) / 4
         return found
+
+    def _run(self, payloads: list[bytes]) -> Iterator[Processed | Failed]:
+        """Process so much at a time as stays in the processor's cache."""
+        first = size = 0
+        for end, payload in enumerate(payloads):
+            if size and size + len(payload) > _BATCH_BYTES:
+                yield from self._processing.run(payloads[first:end], first)
+                first, size = end, 0
+            size += len(payload)
+        yield from self._processing.run(payloads[first:], first)
 
     def insert(self, partition: Partition, found: Range, plan: Plan) -> None:
         """Store a range whose plan is committed, however often it takes; for one of the insert threads."""
@@ -105,20 +116,21 @@ class Work:
                 partition,
                 lambda: self._letters.send(found.letters, partition.topic, partition.number, found.places),
             )
-        if not found.tables:
+        if not found.rows:
             return
-        table, keys = partition.seen.without_repeated(pa.concat_tables(found.tables))
-        if table.num_rows:
+        rows, keys = partition.seen.without_repeated(pl.concat(found.rows))
+        found.rows.clear()
+        if rows.height:
 
             def insert() -> None:
                 nonlocal repeated
                 since, repeated = repeated, repeated or plan.at
                 with metrics.INSERT_SECONDS.time():
-                    self._store.insert(table, token=plan.token, repeated=since)
+                    self._store.insert(rows, token=plan.token, repeated=since)
 
             self._try_or_leave(partition, insert)
         partition.seen.add(keys)
-        metrics.SPANS_STORED.inc(table.num_rows)
+        metrics.SPANS_STORED.inc(rows.height)
 
     def _try_or_leave(self, partition: Partition, action: Callable[[], object]) -> None:
         if not self._try(partition, action):
@@ -151,11 +163,8 @@ def _bytes(value: bytes | str | None) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-def _placed(table: pa.Table, topic: str, partition: int, offsets: npt.NDArray[np.int64]) -> pa.Table:
+def _placed(rows: pl.DataFrame, topic: str, partition: int, offsets: npt.NDArray[np.int64]) -> pl.DataFrame:
     """The rows with where they came from."""
-    n = table.num_rows
-    return (
-        table.append_column("topic", pa.array([topic], pa.string()).take(pa.array(np.zeros(n, np.int32))))
-        .append_column("partition", pa.array(np.full(n, partition, np.int32)))
-        .append_column("offset", pa.array(offsets))
+    return rows.with_columns(
+        topic=pl.lit(topic), partition=pl.lit(partition, pl.Int32), offset=pl.lit(pl.Series(offsets))
     )

@@ -13,12 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from spanhouse.errors import Malformed, UserError
+from spanhouse.exporters.native import names
 from spanhouse.otlp.decode import MAX_BYTES
 from spanhouse.otlp.encode import rows_to_otlp
 from spanhouse.otlp.json import json_to_protobuf
 from spanhouse.receivers.intake import decompress
 from spanhouse.receivers.replay import BATCH_BYTES, IDS, PLACE, Batch, Item, Place, batches
-from spanhouse.rows import COLUMNS
+from spanhouse.rows import ROW
 
 _ROWS: Final = 2000
 
@@ -54,7 +55,7 @@ class Files:
             try:
                 self.total += path.stat().st_size
                 with path.open("rb") as file:
-                    lacks = set(COLUMNS) - set(pq.read_schema(file).names) if _is_parquet(file) else ()
+                    lacks = set(names(ROW)) - set(pq.read_schema(file).names) if _is_parquet(file) else ()
             except (OSError, pa.ArrowInvalid) as error:
                 raise UserError(f"{path} cannot be read: {error}") from error
             if lacks:

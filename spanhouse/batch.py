@@ -125,8 +125,11 @@ NORMALIZED: Final[Schema] = {
     "tokens_reasoning": pl.UInt64,
     "cost_usd": pl.Decimal(18, 10),
     "cost_source": pl.String,  # reported, computed, unpriced, none
+    "cost_computed_usd": pl.Decimal(18, 10),  # from the price, whatever was reported; null where unknown
     "span_kind": pl.String,
 }
+
+TOKENS: Final = tuple(name for name in NORMALIZED if name.startswith("tokens_"))
 
 # Low-cardinality columns that the rollups group by; guard limits how many values each may have.
 DIMENSIONS: Final = (

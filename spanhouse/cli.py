@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -142,6 +142,44 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(repair)
     repair.set_defaults(run=_repair)
 
+    prices = add(
+        "prices",
+        "list what models cost, explain one, or show models seen whose price is not known",
+        "  spanhouse prices --provider anthropic\n"
+        "  spanhouse prices gpt-4o-mini --provider azure.ai.openai --at 2026-11-01\n"
+        "  spanhouse prices --unpriced",
+    )
+    _add_config(prices)
+    prices.add_argument("model", nargs="?", default="", help="model, as spans name it; all without")
+    prices.add_argument("--provider", default="", metavar="NAME", help="who sells it, as spans name it")
+    prices.add_argument("--at", type=_day, metavar="DATE", help="prices at the beginning of this day (UTC)")
+    prices.add_argument("--unpriced", action="store_true", help="models seen whose price is not known")
+    prices.add_argument(
+        "--data", metavar="DIR", help="folder of the store, if the configuration names no ClickHouse server"
+    )
+    prices.set_defaults(run=_prices, error=prices.error)
+
+    reprice = add(
+        "reprice",
+        "compute the costs of stored rows anew from the prices of now, and their rollups with them",
+        "  spanhouse reprice --from 2026-11-01 --to 2026-11-20 --dry-run\n"
+        "  spanhouse reprice --from 2026-11-01 --to 2026-11-20\n"
+        "  spanhouse reprice --config spanhouse.yaml --from 2026-11-01 --to 2026-11-20 --yes",
+    )
+    _add_config(reprice)
+    reprice.add_argument(
+        "--from", type=_day, required=True, metavar="DATE", dest="first", help="first day (UTC)"
+    )
+    reprice.add_argument("--to", type=_day, required=True, metavar="DATE", dest="last", help="last day (UTC)")
+    reprice.add_argument(
+        "--data", metavar="DIR", help="folder of the store, if the configuration names no ClickHouse server"
+    )
+    reprice.add_argument(
+        "--dry-run", action="store_true", help="change nothing; say what would change, by model"
+    )
+    reprice.add_argument("--yes", action="store_true", help="do not ask before rows are changed")
+    reprice.set_defaults(run=_reprice, error=reprice.error)
+
     demo = add(
         "demo",
         "send the spans of a made-up agent application to an OTLP endpoint",
@@ -214,6 +252,13 @@ def _time(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected 90m, 2h, 7d or 2026-11-20T10:00, not {text}") from None
     return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a day such as 2026-11-20, not {text}") from None
 
 
 # Imports are inside the commands, so that each loads only what it needs.
@@ -313,6 +358,48 @@ def _replay(arguments: argparse.Namespace) -> int:
     else:
         source = DeadLetters(kafka, window, arguments.reason)
     return replay(config, source, dry_run=arguments.dry_run)
+
+
+def _prices(arguments: argparse.Namespace) -> int:
+    if arguments.unpriced and (arguments.model or arguments.provider or arguments.at):
+        arguments.error("--unpriced goes with --config and --data only")
+    from spanhouse.config import load
+    from spanhouse.prices import show, unpriced
+
+    config = load(_config_path(arguments.config), _given(arguments, ("data",)))
+    try:
+        if arguments.unpriced:
+            return unpriced(config, _print)
+        return show(config, _print, model=arguments.model, provider=arguments.provider, at=arguments.at)
+    except BrokenPipeError:
+        # As `| head` does. Python would try to write the rest at its end, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _reprice(arguments: argparse.Namespace) -> int:
+    if arguments.first > arguments.last:
+        arguments.error(f"--from {arguments.first} is after --to {arguments.last}")
+    from spanhouse.config import load
+    from spanhouse.reprice import reprice
+
+    config = load(_config_path(arguments.config), _given(arguments, ("data",)))
+    # Every step may be cut off; a Ctrl-C ends it at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return reprice(
+        config,
+        arguments.first,
+        arguments.last,
+        _print,
+        dry_run=arguments.dry_run,
+        agreed=lambda: arguments.yes or _agreed(),
+    )
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise UserError("nobody can be asked whether to change the rows: add --yes (or --dry-run)")
+    return input("change these rows? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _demo(arguments: argparse.Namespace) -> int:

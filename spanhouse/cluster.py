@@ -46,6 +46,9 @@ _CREATE_VIEW: Final = re.compile(
 _WINDOW: Final = re.compile(
     r"ALTER TABLE (?P<table>\w+) MODIFY SETTING non_replicated_deduplication_window = (?P<window>\d+)"
 )
+_COMPACT: Final = re.compile(
+    r"ALTER TABLE (?P<table>\w+) (?P<change>MODIFY SETTING min_level_for_wide_part = \d+)"
+)
 # Up to the next command, which begins with two words in capitals.
 _ADD_COLUMN: Final = r"ADD COLUMN IF NOT EXISTS\s+(?:(?!,\s*[A-Z]+ [A-Z]).)+"
 _ADD_COLUMNS: Final = re.compile(
@@ -86,7 +89,8 @@ class Cluster:
             _CREATE_VIEW: self._create_view,
             _WINDOW: self._window,
             _ADD_COLUMNS: self._add_columns,
-            _ADD_INDEX: self._add_index,
+            _ADD_INDEX: self._change_local,
+            _COMPACT: self._change_local,
             _ACCESS: self._access,
             _GRANT: self._grant,
             _GRANT_ROLE: self._grant_role,
@@ -179,7 +183,7 @@ class Cluster:
             f"ALTER TABLE {self._full(table)} {self._on} {columns}",
         ]
 
-    def _add_index(self, match: re.Match[str]) -> list[str]:
+    def _change_local(self, match: re.Match[str]) -> list[str]:
         return [f"ALTER TABLE {self._local(match['table'])} {self._on} {match['change']}"]
 
     def _access(self, match: re.Match[str]) -> list[str]:

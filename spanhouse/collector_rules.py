@@ -166,7 +166,7 @@ def _span_fields() -> Iterator[str]:
 
 def _uniform(source: str) -> Iterator[str]:
     for column in _UNIFORM:
-        rules = [rule for name in BUILT_IN for rule in load(MAPPINGS / name)[column]]
+        rules = [rule for name in BUILT_IN for rule in load(MAPPINGS / name).get(column, [])]
         keys = [rule.source.partition(":")[2] for rule in rules if rule.source.startswith(f"{source}:")]
         for key in keys[1:]:
             first, other = f"attributes[{_text(keys[0])}]", f"attributes[{_text(key)}]"

@@ -92,7 +92,7 @@ class KafkaSettings(_Section):
     group: str = "spanhouse"
     # '' stands for the topic's name with .dlq appended.
     dead_letter_topic: str = ""
-    batch_spans: Positive = 50_000
+    batch_spans: Positive = 100_000
     batch_seconds: Annotated[float, Field(gt=0)] = 1.0
     stall_seconds: Positive = 300
     options: dict[str, str | int | float | bool] = {}
@@ -381,7 +381,8 @@ def _processor(document: Document, name: str, settings: object, folder: Path) ->
         else:
             factory(**arguments | ({"hash_key": arguments["hash_key"] or "-"} if name == "scrub" else {}))
     except UserError as error:
-        document.problem((*where, "function") if factory is None else where, str(error))
+        for text in str(error).splitlines():
+            document.problem((*where, "function") if factory is None else where, text)
     return arguments
 
 

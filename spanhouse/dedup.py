@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse import metrics
@@ -67,17 +66,17 @@ class SeenSpans:
         self._previous: Keys = np.zeros(1, np.uint64)
         self._count = 0
 
-    def without_repeated(self, table: pa.Table) -> tuple[pa.Table, Keys]:
-        """The rows whose span was not seen, and has not come before in `table`; and their keys for `add`."""
-        keys = span_keys(pl.Series(table["trace_id"]), pl.Series(table["span_id"]))
+    def without_repeated(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, Keys]:
+        """The rows whose span was not seen, and has not come before in `rows`; and their keys for `add`."""
+        keys = span_keys(rows["trace_id"], rows["span_id"])
         found = np.empty(len(keys), np.bool_)
         _find(self._current, self._previous, keys, found)
         first = pl.Series(keys).is_first_distinct().to_numpy()
         new = ~found & (first | (keys == _NO_KEY))
         if new.all():
-            return table, keys
+            return rows, keys
         metrics.SPANS_DUPLICATE.inc(len(keys) - int(new.sum()))
-        return table.filter(pa.array(new)), keys[new]
+        return rows.filter(pl.Series(new)), keys[new]
 
     def add_spans(self, spans: pl.DataFrame) -> None:
         """Note stored spans (columns trace_id, span_id) as seen."""

@@ -27,8 +27,14 @@ VALUES_TRUNCATED: Final = Counter("spanhouse_values_truncated", "Attribute value
 CARDINALITY_DROPS: Final = Counter(
     "spanhouse_cardinality_drops", "Dimension values replaced by __other__.", ["column"]
 )
-# Model calls without a known price: add the model to the price table.
+# Model calls without a known price: add the model to the price file.
 SPANS_UNPRICED: Final = Counter("spanhouse_spans_unpriced", "Model calls whose model has no known price.")
+# 1: the price file was changed and cannot be used; the log says where it is wrong. Prices stay as they were.
+PRICE_FILE_BROKEN: Final = Gauge(
+    "spanhouse_price_file_broken",
+    "Whether the changed price file cannot be used.",
+    multiprocess_mode="livemax",
+)
 # Strings that a scrub rule changed.
 SCRUBBED: Final = Counter("spanhouse_scrubbed_values", "Values changed or dropped by scrub.", ["rule"])
 # Payload bytes accepted and not yet stored; at the limit new payloads are refused.

@@ -19,7 +19,6 @@ from typing import Final, Protocol, TypeVar
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -76,7 +75,7 @@ class Source(Protocol):
 class Target(Protocol):
     """Where spans go; see `exporters.clickhouse_server`."""
 
-    def insert(self, table: pa.Table, *, token: str) -> None:
+    def insert(self, rows: pl.DataFrame, *, token: str) -> None:
         """Store rows; again with the same token changes nothing."""
 
     def existing(self, keys: pl.DataFrame) -> pl.DataFrame:
@@ -146,23 +145,23 @@ class _Replay:
         """
         for item in batch.refused:
             self.outcome.refuse("message", item.refused, item.name)
-        tables = [table for table in self._tables(batch) if table.num_rows]
-        if not tables:
+        found = [rows for rows in self._rows(batch) if rows.height]
+        if not found:
             return
-        table = pa.concat_tables(tables)
-        rows = table.num_rows
-        table, keys = self._seen.without_repeated(table)
-        table = self._missing(table)
-        self.outcome.known += rows - table.num_rows
+        rows = pl.concat(found)
+        count = rows.height
+        rows, keys = self._seen.without_repeated(rows)
+        rows = self._missing(rows)
+        self.outcome.known += count - rows.height
         left = 0
-        if table.num_rows and not self._dry_run:
-            left = self._store(table, f"replay/{batch.token()}")
+        if rows.height and not self._dry_run:
+            left = self._store(rows, f"replay/{batch.token()}")
         if left:
             self.outcome.refuse("span", _UNSEEN, batch.items[0].name, left)
-        self.outcome.stored += table.num_rows - left
+        self.outcome.stored += rows.height - left
         self._seen.add(keys)
 
-    def _tables(self, batch: Batch) -> Iterator[pa.Table]:
+    def _rows(self, batch: Batch) -> Iterator[pl.DataFrame]:
         outcome = self.outcome
         for result in self._processing.run([item.payload for item in batch.items]):
             if isinstance(result, Failed):
@@ -177,43 +176,42 @@ class _Replay:
             outcome.spans += sum(result.spans)
             yield self._placed(batch, result)
 
-    def _placed(self, batch: Batch, result: Processed) -> pa.Table:
+    def _placed(self, batch: Batch, result: Processed) -> pl.DataFrame:
         """Rows with where they came from; without those that nothing tells from others."""
-        table = result.finished.table
-        spans = _keys(table, *IDS).with_columns(payload=result.finished.payloads + np.uint32(result.first))
+        rows = result.finished.rows
+        spans = rows.select(IDS).with_columns(payload=result.finished.payloads + np.uint32(result.first))
         places = batch.places(spans)
-        for name in PLACE:
-            table = table.append_column(name, places[name].to_arrow(compat_level=pl.CompatLevel.oldest()))
+        rows = rows.with_columns(places[name].alias(name) for name in PLACE)
         known = (spans["trace_id"] != "") & (spans["span_id"] != "")
         if nameless := int((~known).sum()):
             self.outcome.refuse("span", "it has no ids", batch.items[result.first].name, nameless)
-        return table.filter(known.to_arrow()) if nameless else table
+        return rows.filter(known) if nameless else rows
 
-    def _missing(self, table: pa.Table) -> pa.Table:
+    def _missing(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The rows whose span is not stored."""
-        if (target := self._target) is None or not table.num_rows:
-            return table
-        keys = _keys(table, *IDS, "ts")
+        if (target := self._target) is None or rows.is_empty():
+            return rows
+        keys = rows.select(*IDS, "ts")
         existing = self._again(lambda: target.existing(keys))
         missing = keys.with_row_index("row").join(existing, on=IDS, how="anti", maintain_order="left")["row"]
-        return table.take(missing.to_arrow())
+        return rows[missing]
 
-    def _store(self, table: pa.Table, token: str) -> int:
+    def _store(self, rows: pl.DataFrame, token: str) -> int:
         """Insert rows and look for them; returns how many are not there."""
         target = self._target
         assert target is not None
-        self._again(lambda: target.insert(table, token=token))
-        missing = self._missing(table)
+        self._again(lambda: target.insert(rows, token=token))
+        missing = self._missing(rows)
         for pause in _LOOK_AGAIN_S:
-            if not missing.num_rows:
+            if not missing.height:
                 return 0
             time.sleep(pause)
             missing = self._missing(missing)
-        if missing.num_rows and not self._replicas:
+        if missing.height and not self._replicas:
             # ClickHouse remembers the token of rows that were deleted since, or that it lost in a crash.
             self._again(lambda: target.insert(missing, token=f"{token}/{uuid.uuid4()}"))
             missing = self._missing(missing)
-        return int(missing.num_rows)
+        return missing.height
 
     def _again(self, action: Callable[[], T]) -> T:
         """Do it until it succeeds or patience ends."""
@@ -332,10 +330,6 @@ def _target(
             embedded.close()
     if not dry_run and not store.rollups_doubtful:
         running.unmark(data)
-
-
-def _keys(table: pa.Table, *names: str) -> pl.DataFrame:
-    return pl.DataFrame([pl.Series(name, table[name]) for name in names])
 
 
 def _stop_on_signals() -> threading.Event:

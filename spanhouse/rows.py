@@ -1,4 +1,4 @@
-"""From a processed batch to the rows of `agent_events`, as Arrow in the table's own column names.
+"""From a processed batch to the rows of `agent_events`, in the table's own column names.
 
 Attributes that stand in a column are not stored a second time. Which attribute that is differs from
 library to library, so it is decided value by value: where an attribute's raw column equals the row's
@@ -19,8 +19,19 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from spanhouse.batch import ATTRIBUTE_LISTS, DECODED, NORMALIZED, ValueType, reject
-from spanhouse.processors.lists import element_rows, elements
+from spanhouse.batch import (
+    ATTRIBUTE_LISTS,
+    ATTRIBUTES,
+    DECODED,
+    EVENTS,
+    LINKS,
+    NORMALIZED,
+    Schema,
+    ValueType,
+    reject,
+)
+from spanhouse.processors.lists import element_rows, elements, flat
+from spanhouse.views import equal, taken, texts
 
 _RAW_TYPES: Final = {
     pl.String: ValueType.STRING,
@@ -33,28 +44,27 @@ _MAX_NS: Final = 2**63 - 1
 # Bits of the mask that says which attributes of a span were promoted; several masks if there are more.
 _MASK_BITS: Final = 62
 
-_PLAIN: Final = (
-    "trace_id", "span_id", "parent_span_id", "name", *NORMALIZED, "status_message", "trace_state", "flags",
-    "scope", "scope_version", "scope_dropped", "scope_schema_url", "resource_dropped",
-    "resource_schema_url", "promoted", "dropped_attributes", "dropped_events", "dropped_links",
-)  # fmt: skip
-# Attribute list -> (values, types) columns of the table.
-_MAPS: Final = {
-    "attrs": ("attrs", "attr_types"),
-    "resource": ("resource", "resource_types"),
-    "scope_attrs": ("scope_attrs", "scope_attr_types"),
-}
-_NESTED: Final = {
-    "events": ("ts", "name", "dropped"),
-    "links": ("trace_id", "span_id", "trace_state", "flags", "dropped"),
-}
-# All columns that `finish` makes.
-COLUMNS: Final = (
-    "ts",
-    *_PLAIN,
-    *(column for pair in _MAPS.values() for column in pair),
-    *(f"{name}.{field}" for name, fields in _NESTED.items() for field in (*fields, "attrs", "attr_types")),
-)
+# Columns of rows. The table has an attribute list as a map of the values (`attrs`) and one of the types of
+# those that are no strings (`attr_types`), and a list of structs as a list for each field (`events.name`).
+ROW: Final[Schema] = {
+    "ts": pl.Datetime("ns", "UTC"),
+    **{name: DECODED[name] for name in ("trace_id", "span_id", "parent_span_id", "name")},
+    **NORMALIZED,
+    **{
+        name: DECODED[name]
+        for name in (
+            "status_message", "trace_state", "flags", "scope", "scope_version", "scope_dropped",
+            "scope_schema_url", "resource_dropped", "resource_schema_url", "dropped_attributes",
+            "dropped_events", "dropped_links",
+        )
+    },
+    "promoted": pl.String,
+    "attrs": ATTRIBUTES,
+    "resource": ATTRIBUTES,
+    "scope_attrs": ATTRIBUTES,
+    "events": EVENTS,
+    "links": LINKS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +72,13 @@ class Finished:
     """What a processed batch comes to.
 
     Attributes:
-        table: rows in `agent_events`' columns (all but topic, partition, offset and ingested_at).
+        rows: the columns of ROW.
         payloads: index of the payload that each row came from.
         rejected: one row per span that is not among them: payload (UInt32), span (UInt32: which of its
             payload's), reject (String: why).
     """
 
-    table: pa.Table
+    rows: pl.DataFrame
     payloads: npt.NDArray[np.uint32]
     rejected: pl.DataFrame
 
@@ -81,45 +91,49 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         targets: raw column -> row column that may stand for it (`Normalize.targets`).
     """
     batch = _reject_times(batch)
-    rejected = batch.select("payload", "span", "reject").filter(pl.col("reject").is_not_null())
-    if rejected.height:
+    rejected = batch.select("payload", "span", "reject")
+    if batch["reject"].null_count() == batch.height:
+        rejected = rejected.clear()
+    else:
+        rejected = rejected.filter(pl.col("reject").is_not_null())
         batch = batch.filter(pl.col("reject").is_null())
-    batch = batch.with_columns(
-        pl.col(name).cast(dtype) if name in batch.columns else _default(name, dtype)
-        for name, dtype in NORMALIZED.items()
-        if batch.schema.get(name) != dtype
-    )
+    schema = batch.schema
+    others = {name: dtype for name, dtype in NORMALIZED.items() if schema.get(name) != dtype}
+    if others:
+        batch = batch.with_columns(
+            pl.col(name).cast(dtype) if name in schema else _default(name, dtype)
+            for name, dtype in others.items()
+        )
     raws = [c for c in batch.columns if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
-    same = _same(batch, [raw for raw in raws if raw in targets], targets)
-    batch = batch.with_columns(promoted=_promoted(same, targets, batch.height))
-    payloads = batch["payload"].to_numpy()
-    return Finished(_to_arrow(batch, _left(batch, raws, same)), payloads, rejected)
+    masks, left = _compare(batch, raws, targets)
+    promotable = [raw for raw in raws if raw in targets]
+    columns = {name: batch[name] for name in ROW if name in batch.columns}
+    columns["ts"] = batch["start_ns"].cast(pl.Int64).cast(ROW["ts"])
+    columns["promoted"] = _promoted(masks, promotable, targets, batch.height)
+    for name, parts in left.items():
+        columns[name] = _merge(batch[name], parts)
+    rows = pl.DataFrame([columns[name].alias(name) for name in ROW])
+    return Finished(rows, batch["payload"].to_numpy(), rejected)
 
 
 def _reject_times(batch: pl.DataFrame) -> pl.DataFrame:
     """Reject spans with a time that the table cannot hold; one of them would fail the batch."""
-    late = batch["start_ns"] > _MAX_NS
-    late_events = elements(batch["events"])["ts"] > _MAX_NS
-    if late_events.any():
-        late[element_rows(batch["events"]).filter(late_events).unique()] = True
-    return reject(batch, pl.lit(late), "a time after the year 2262 cannot be stored") if late.any() else batch
+    late = batch["start_ns"].to_numpy() > _MAX_NS
+    of_events = flat(batch["events"]).fields["ts"].to_numpy(zero_copy_only=False)
+    if len(of_events) and of_events.max() > _MAX_NS:
+        late_events = elements(batch["events"])["ts"] > _MAX_NS
+        late = late.copy()
+        late[element_rows(batch["events"]).filter(late_events).unique().to_numpy()] = True
+    if not late.any():
+        return batch
+    return reject(batch, pl.lit(pl.Series(late)), "a time after the year 2262 cannot be stored")
 
 
 def _default(name: str, dtype: Any) -> pl.Expr:
     if dtype == pl.String:
         return pl.lit("").alias(name)
-    value = None if name == "ttft_ms" else 0
+    value = None if name in ("ttft_ms", "cost_computed_usd") else 0
     return pl.lit(value, dtype=dtype).alias(name)
-
-
-def _same(batch: pl.DataFrame, raws: list[str], targets: Mapping[str, str]) -> pl.DataFrame:
-    """Per raw column, where the row's column has exactly the attribute's value."""
-    return batch.select(
-        (pl.col(raw) == pl.col(targets[raw]).cast(batch.schema[raw], strict=False))
-        .fill_null(False)
-        .alias(raw)
-        for raw in raws
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,137 +142,103 @@ class _Left:
 
     key: str
     type: ValueType
-    rows: npt.NDArray[np.int32]
-    values: pa.Array
+    rows: npt.NDArray[np.int64]
+    values: pl.Series
 
 
-def _left(batch: pl.DataFrame, raws: list[str], same: pl.DataFrame) -> dict[str, list[_Left]]:
-    """Attribute list -> what no column stands for."""
-    left: dict[str, list[_Left]] = {column: [] for column in ATTRIBUTE_LISTS.values()}
+def _compare(
+    batch: pl.DataFrame, raws: list[str], targets: Mapping[str, str]
+) -> tuple[list[npt.NDArray[np.int64]], dict[str, list[_Left]]]:
+    """Per span a bit for each raw column with a target: whether the row's column has exactly its value.
+
+    Also, by attribute list, the values that no column stands for.
+    """
+    masks: list[npt.NDArray[np.int64]] = []
+    left: dict[str, list[_Left]] = {}
+    promotable = 0
     for raw in raws:
         series = batch[raw]
-        where = series.is_not_null()
-        if raw in same.columns:
-            where &= ~same[raw]
-        rows = where.arg_true().to_numpy().astype(np.int32)
+        rest = series.is_not_null().to_numpy() if series.null_count() else None
+        if raw in targets:
+            same = _same(series, batch[targets[raw]])
+            group, bit = divmod(promotable, _MASK_BITS)
+            promotable += 1
+            if group == len(masks):
+                masks.append(np.zeros(batch.height, np.int64))
+            masks[group] |= same.astype(np.int64) << bit
+            rest = ~same if rest is None else rest & ~same
+        rows = np.arange(batch.height) if rest is None else rest.nonzero()[0]
         if len(rows):
             source, _, key = raw.partition(":")
-            values = _arrow(series.filter(where).cast(pl.String))
-            left[ATTRIBUTE_LISTS[source]].append(_Left(key, _RAW_TYPES[type(series.dtype)], rows, values))
-    return left
+            values = taken(series, rows).cast(pl.String)
+            part = _Left(key, _RAW_TYPES[type(series.dtype)], rows, values)
+            left.setdefault(ATTRIBUTE_LISTS[source], []).append(part)
+    return masks, left
+
+
+def _same(raw: pl.Series, column: pl.Series) -> npt.NDArray[np.bool_]:
+    """Where the attribute is there and the column has its value."""
+    if raw.dtype == pl.String and column.dtype == pl.String:
+        return equal(texts(raw), texts(column))
+    compared = (raw == column.cast(raw.dtype, strict=False)).fill_null(False)
+    return compared.to_numpy()
 
 
 def _is_raw(column: str) -> bool:
     return column.partition(":")[0] in ATTRIBUTE_LISTS and not column.endswith("~")
 
 
-def _promoted(same: pl.DataFrame, targets: Mapping[str, str], height: int) -> pl.Series:
+def _promoted(
+    masks: list[npt.NDArray[np.int64]], raws: list[str], targets: Mapping[str, str], height: int
+) -> pl.Series:
     """JSON text per span; made once per distinct set of attributes, of which a batch has few."""
-    groups = [same.columns[i : i + _MASK_BITS] for i in range(0, same.width, _MASK_BITS)]
-    masks = same.select(
-        pl.sum_horizontal(pl.when(raw).then(1 << bit).otherwise(0) for bit, raw in enumerate(group)).alias(
-            str(i)
-        )
-        for i, group in enumerate(groups)
-    )
-    if not masks.width:
+    if not masks or not height:
         return pl.Series([""]).new_from_index(0, height)
-    distinct = masks.unique(maintain_order=True)
-    texts = []
-    for row in distinct.iter_rows():
-        names = [
-            name
-            for mask, group in zip(row, groups, strict=True)
-            for bit, name in enumerate(group)
-            if mask >> bit & 1
-        ]
-        pairs = {name: targets[name] for name in names}
-        texts.append(json.dumps(pairs, separators=(",", ":")) if pairs else "")
-    if len(texts) == 1:
-        return pl.Series(texts).new_from_index(0, height)
-    lookup = distinct.with_columns(promoted=pl.Series(texts))
-    return masks.join(lookup, on=masks.columns, how="left", maintain_order="left")["promoted"]
+    if all((mask == mask[0]).all() for mask in masks):
+        return pl.Series([_pairs([int(mask[0]) for mask in masks], raws, targets)]).new_from_index(0, height)
+    distinct, numbers = np.unique(np.stack(masks, axis=1), axis=0, return_inverse=True)
+    names = [_pairs(row, raws, targets) for row in distinct.tolist()]
+    return pl.Series(names, dtype=pl.String)[pl.Series(numbers.ravel())]
 
 
-def _to_arrow(batch: pl.DataFrame, left: Mapping[str, list[_Left]]) -> pa.Table:
-    start = batch["start_ns"].cast(pl.Int64).cast(pl.Datetime("ns", "UTC"))
-    columns: dict[str, pa.Array] = {"ts": _arrow(start)}
-    for name in _PLAIN:
-        columns[name] = _arrow(batch[name])
-    for name, (values, types) in _MAPS.items():
-        columns[values], columns[types] = _maps(_merge(_arrow(batch[name]), left[name]))
-    for name, fields in _NESTED.items():
-        array = _arrow(batch[name])
-        offsets, struct = array.offsets, array.values
-        for field in fields:
-            values_of = struct.field(struct.type.get_field_index(field))
-            if name == "events" and field == "ts":
-                # Unchecked: `_reject_times` did, and elements of rows filtered out may still be in here.
-                values_of = values_of.cast(pa.int64(), safe=False).cast(pa.timestamp("ns", "UTC"))
-            columns[f"{name}.{field}"] = pa.LargeListArray.from_arrays(offsets, values_of)
-        values_map, types_map = _maps(_flat(struct.field(struct.type.get_field_index("attrs"))))
-        columns[f"{name}.attrs"] = pa.LargeListArray.from_arrays(offsets, values_map)
-        columns[f"{name}.attr_types"] = pa.LargeListArray.from_arrays(offsets, types_map)
-    return pa.table(columns)
+def _pairs(masks: list[int], raws: list[str], targets: Mapping[str, str]) -> str:
+    pairs = {raw: targets[raw] for i, raw in enumerate(raws) if masks[i // _MASK_BITS] >> i % _MASK_BITS & 1}
+    return json.dumps(pairs, separators=(",", ":")) if pairs else ""
+
+
+def _merge(attributes: pl.Series, left: list[_Left]) -> pl.Series:
+    """The lists with what is left appended to them, in its order."""
+    lists = flat(attributes)
+    key, value = (pl.Series(lists.fields[name]) for name in ("key", "value"))
+    kind = lists.fields["type"].to_numpy(zero_copy_only=False)
+    counts = np.diff(lists.ends)
+    more = np.zeros(len(counts), np.int64)
+    for part in left:
+        more[part.rows] += 1
+    ends = np.zeros(len(counts) + 1, np.int64)
+    np.cumsum(counts + more, out=ends[1:])
+    # Where each element comes from, among those of the lists and then of each part.
+    sources = np.empty(int(ends[-1]), np.int64)
+    sources[np.arange(len(kind)) + np.repeat(ends[:-1] - lists.ends[:-1], counts)] = np.arange(len(kind))
+    free, done = ends[:-1] + counts, len(kind)
+    for part in left:
+        sources[free[part.rows]] = np.arange(done, done + len(part.rows))
+        free[part.rows] += 1
+        done += len(part.rows)
+    order = pl.Series(sources)
+    keys = [key, *(pl.Series([part.key]).new_from_index(0, len(part.rows)) for part in left)]
+    kinds = [kind, *(np.full(len(part.rows), part.type, np.uint8) for part in left)]
+    fields = {
+        "key": pl.concat([series.alias("key") for series in keys]).gather(order),
+        "value": pl.concat([series.alias("value") for series in (value, *(p.values for p in left))]).gather(
+            order
+        ),
+        "type": pl.Series(np.concatenate(kinds)[sources]),
+    }
+    structs = pa.StructArray.from_arrays([_arrow(series) for series in fields.values()], list(fields))
+    return pl.Series(attributes.name, pa.LargeListArray.from_arrays(pa.array(ends), structs))
 
 
 def _arrow(series: pl.Series) -> pa.Array:
-    array = series.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
-    # A list array of a slice keeps its whole child and an offset of its own, which from_arrays would lose.
-    return pa.concat_arrays([array]) if array.offset else array
-
-
-@dataclass(frozen=True, slots=True)
-class _Flat:
-    """Attribute lists as flat arrays: list i has the pairs offsets[i] to offsets[i + 1]."""
-
-    offsets: npt.NDArray[np.int32]
-    keys: pa.Array
-    values: pa.Array
-    types: npt.NDArray[np.uint8]
-
-
-def _flat(attributes: pa.Array) -> _Flat:
-    keys, values, types = (attributes.values.field(i) for i in range(3))
-    offsets = attributes.offsets.to_numpy().astype(np.int32)
-    return _Flat(offsets, keys, values, types.to_numpy(zero_copy_only=False))
-
-
-def _merge(attributes: pa.Array, left: list[_Left]) -> _Flat:
-    """The lists with what is left appended to them."""
-    flat = _flat(attributes)
-    if not left:
-        return flat
-    counts = np.diff(flat.offsets)
-    first, last = int(flat.offsets[0]), int(flat.offsets[-1])
-    rows = np.concatenate(
-        [np.repeat(np.arange(len(counts), dtype=np.int32), counts), *(part.rows for part in left)]
-    )
-    order = pa.array(np.argsort(rows, kind="stable"))
-    keys = [pa.array([part.key], flat.keys.type).take(pa.array(np.zeros_like(part.rows))) for part in left]
-    types = [np.full(len(part.rows), part.type, np.uint8) for part in left]
-    offsets = np.zeros(len(counts) + 1, np.int32)
-    np.cumsum(np.bincount(rows, minlength=len(counts)), out=offsets[1:])
-    return _Flat(
-        offsets,
-        pa.concat_arrays([flat.keys[first:last], *keys]).take(order),
-        pa.concat_arrays([flat.values[first:last], *(part.values for part in left)]).take(order),
-        np.concatenate([flat.types[first:last], *types])[order.to_numpy()],
-    )
-
-
-def _maps(flat: _Flat) -> tuple[pa.Array, pa.Array]:
-    """Attribute lists as Map(key, value), and Map(key, type) of those that are not strings."""
-    other = flat.types != ValueType.STRING
-    before = np.zeros(len(other) + 1, np.int32)
-    np.cumsum(other, out=before[1:])
-    return (
-        pa.MapArray.from_arrays(pa.array(flat.offsets), flat.keys, flat.values),
-        pa.MapArray.from_arrays(
-            pa.array(before[flat.offsets]),
-            flat.keys.filter(pa.array(other)),
-            pa.array(flat.types[other].astype(np.int8)),
-        ),
-    )
+    array = series.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array

@@ -24,7 +24,7 @@ def spanhouse(
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("command", ["up", "demo", "sql", "validate"])
+@pytest.mark.parametrize("command", ["up", "demo", "sql", "prices", "reprice", "validate"])
 def test_every_command_explains_itself_with_examples(command: str) -> None:
     done = spanhouse(command, "--help")
     assert done.returncode == 0

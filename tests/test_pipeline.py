@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from spanhouse.errors import Malformed, Overloaded, Unavailable
@@ -29,16 +28,16 @@ class Shelf:
         self.failures = 0
         self.half_stored = 0  # rows that a failing insert stores all the same
 
-    def insert(self, table: pa.Table) -> None:
+    def insert(self, rows: pl.DataFrame) -> None:
         assert self.open.wait(60)
-        ids = zip(table["trace_id"].to_pylist(), table["span_id"].to_pylist(), strict=True)
+        ids = rows.select("trace_id", "span_id").rows()
         if self.failures:
             self.failures -= 1
-            self.spans += list(ids)[: self.half_stored]
-            self.rows += table["name"].to_pylist()[: self.half_stored]
+            self.spans += ids[: self.half_stored]
+            self.rows += rows["name"].to_list()[: self.half_stored]
             raise Unavailable("the store refused the rows")
         self.spans += ids
-        self.rows += table["name"].to_pylist()
+        self.rows += rows["name"].to_list()
 
     def recent_spans(self) -> pl.DataFrame:
         return pl.DataFrame(self.spans, {"trace_id": pl.String, "span_id": pl.String}, orient="row")

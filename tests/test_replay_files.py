@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -272,15 +271,14 @@ def test_rows_become_the_rows_they_were(
         span.span_id = number.to_bytes(8)  # the same one twice is stored once
     (result,) = processing().run([message.SerializeToString()])
     assert isinstance(result, Processed)
-    table = result.finished.table
-    rows = np.arange(table.num_rows)
-    table = (
-        table.append_column("topic", pa.array(np.where(rows % 2, "some topic", "")))
-        .append_column("partition", pa.array((rows % 3 - 1).astype(np.int32)))
-        .append_column("offset", pa.array(rows))
+    number = pl.int_range(pl.len())
+    rows = result.finished.rows.with_columns(
+        topic=pl.when(number % 2 == 1).then(pl.lit("some topic")).otherwise(pl.lit("")),
+        partition=(number % 3 - 1).cast(pl.Int32),
+        offset=number,
     )
     exporter = EmbeddedClickHouse(store)
-    exporter.insert(table)
+    exporter.insert(rows)
     exporter.close()
     before = stored(store)
     export(store, tmp_path / "rows.parquet")
@@ -300,7 +298,7 @@ def test_a_row_that_is_none_costs_itself_only(
     (result,) = processing().run([request(9).SerializeToString()])
     assert isinstance(result, Processed)
     exporter = EmbeddedClickHouse(store)
-    exporter.insert(result.finished.table)
+    exporter.insert(result.finished.rows)
     exporter.close()
     export(store, tmp_path / "rows.parquet")
     rows = pl.read_parquet(tmp_path / "rows.parquet", use_pyarrow=True)

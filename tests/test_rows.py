@@ -44,7 +44,7 @@ def through_the_store(store: tuple[Store, EmbeddedClickHouse], message: TracesDa
         batch = processor(batch)
     finished = finish(batch, NORMALIZE.targets)
     assert finished.rejected.is_empty(), finished.rejected
-    exporter.insert(finished.table)
+    exporter.insert(finished.rows)
     client = opened.client()
     try:
         return pl.DataFrame(client.query_arrow("SELECT * FROM agent_events"))
@@ -193,7 +193,7 @@ def test_rejected_spans_are_counted_by_payload_and_reason() -> None:
         span.trace_id = b""
     decoded = Decoder(NORMALIZE.wanted).decode([good.SerializeToString(), bad.SerializeToString()])
     finished = finish(Guard()(NORMALIZE(decoded.batch)), NORMALIZE.targets)
-    assert finished.table.num_rows == 3
+    assert finished.rows.height == 3
     assert finished.rejected.select("payload", "span").rows() == [(1, 0), (1, 1)]
 
 
@@ -206,5 +206,5 @@ def test_a_time_that_does_not_fit_the_table_costs_its_own_span_only(late: int) -
     spans[late].events.add(name="e", time_unix_nano=2**63)
     decoded = Decoder(NORMALIZE.wanted).decode([message.SerializeToString()])
     finished = finish(Guard()(NORMALIZE(decoded.batch)), NORMALIZE.targets)
-    assert finished.table["span_id"].to_pylist() == [s.span_id.hex() for s in spans if s is not spans[late]]
+    assert finished.rows["span_id"].to_list() == [s.span_id.hex() for s in spans if s is not spans[late]]
     assert finished.rejected.rows() == [(0, late, "a time after the year 2262 cannot be stored")]

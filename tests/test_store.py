@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import polars as pl
 import pytest
 
 from spanhouse import rollups
@@ -240,10 +240,10 @@ def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
     exporter.close()
 
 
-def some_rows() -> pa.Table:
+def some_rows() -> pl.DataFrame:
     normalize = Normalize()
     decoded = Decoder(normalize.wanted).decode([request(3).SerializeToString()])
-    return finish(normalize(decoded.batch), normalize.targets).table
+    return finish(normalize(decoded.batch), normalize.targets).rows
 
 
 def counts(store: Store) -> list[int]:
@@ -269,7 +269,7 @@ def test_a_full_disk_is_an_error_and_is_over_when_there_is_room(
 def test_equal_inserts_count_each(store: Store, exporter: EmbeddedClickHouse) -> None:
     # What the tables remember is for tokens: equal rows, or equal rollups of other rows, are no repetition.
     before = counts(store)
-    rows = some_rows().append_column("ingested_at", pa.repeat(pa.scalar(0, pa.timestamp("ms", "UTC")), 3))
+    rows = some_rows().with_columns(ingested_at=pl.lit(0).cast(pl.Datetime("ms", "UTC")))
     for _ in range(3):
         exporter.insert(rows)
     assert counts(store) == [count + 9 for count in before]

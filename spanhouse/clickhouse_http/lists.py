@@ -122,7 +122,7 @@ TABLE_ENGINES: Final = re.compile(
     r"(?:Replacing|Summing|Aggregating|Collapsing|VersionedCollapsing)?MergeTree|Memory|Null|Log|TinyLog|StripeLog"
 )
 TABLE_SETTINGS: Final = re.compile(
-    r"index_granularity(?:_bytes)?|non_replicated_deduplication_window|ttl_only_drop_parts|allow_nullable_key"
+    r"index_granularity(?:_bytes)?|non_replicated_deduplication_window|min_level_for_wide_part|ttl_only_drop_parts|allow_nullable_key"
     r"|merge_with_ttl_timeout|min_(?:rows|bytes)_for_wide_part|deduplicate_merge_projection_mode"
     r"|min_free_disk_bytes_to_perform_insert"
 )

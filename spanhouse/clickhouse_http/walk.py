@@ -50,7 +50,8 @@ _WRITE_NODES: Final = frozenset(
     {
         "InsertQuery", "CreateQuery", "Columns definition", "ColumnDeclaration", "DataType", "Storage",
         "ViewTargets", "TTLElement", "IndexDeclaration", "DropQuery", "OptimizeQuery", "DeleteQuery",
-        "AlterQuery", "AlterCommand", "Assignment", "RenameQuery", "NameTypePair", "StorageOrderByElement",
+        "AlterQuery", "AlterCommand", "Assignment", "Partition", "RenameQuery", "NameTypePair",
+        "StorageOrderByElement",
     }
 )  # fmt: skip
 _TEXT_KEYS: Final = frozenset(

@@ -10,6 +10,8 @@ from spanhouse.otlp.state import (
     DEPTHS,
     DOUBLE_BITS,
     DOUBLES,
+    INTERNED,
+    INTERNED_SLOTS,
     KEY_END,
     KEY_START,
     KEY_TYPE,
@@ -77,6 +79,10 @@ from spanhouse.otlp.wire import (
     put_view,
     uint64,
 )
+
+# A view holds shorter strings itself; longer ones than these are seldom the same.
+_INLINE = 12
+_INTERN_BYTES = 64
 
 # String views of the texts of booleans.
 _TRUE = 4 | (0x65757274 << 32)
@@ -175,9 +181,25 @@ def _put_text_view(at: int, end: int, w: Ints, text: Bytes) -> None:
 
 @inlined
 def put_string(at: int, a: Bytes, p: int, end: int, w: Ints, text: Bytes) -> bool:
-    """Put the view of a string of the payload; returns False, with a mended copy, if it is not UTF-8."""
+    """Put the view of a string of the payload; returns False, with a mended copy, if it is not UTF-8.
+
+    A string that came before mostly gets the view that it had then, so that who comes after can tell by
+    the view alone that it is the same.
+    """
+    n = end - p
+    slot = int64(-1)
+    if _INLINE < n <= _INTERN_BYTES:
+        h = load64(a, end - 8) * int64(0x2545F4914F6CDD1D) ^ load64(a, p + (n >> 1) - 4) ^ n
+        slot = w[INTERNED] + 2 * ((h * int64(0x9E3779B97F4A7C1) >> 40) & (INTERNED_SLOTS - 1))
+        if w[slot] == n | (load64(a, p) << 32):
+            view = w[slot + 1]
+            if _same(a, p, (view >> 32) & 0xFFFFFFFF, n):
+                w[at], w[at + 1] = w[slot], view
+                return True
     if is_utf8(a, p, end):
-        put_view(w, at, a, p, end - p, 0)
+        put_view(w, at, a, p, n, 0)
+        if slot >= 0:
+            w[slot], w[slot + 1] = w[at], w[at + 1]
         return True
     w[at] = w[at + 1] = 0
     if _has_room(end - p, w):

@@ -57,6 +57,9 @@ NUMERIC_WIDTH: Final = 5
 # The wanted keys: bounds of their bytes, type, hash tables by owner, position of their exact and of
 # their converted raw column (-1 while there is none), last row that has the key.
 KEY_START, KEY_END, KEY_TYPE, TABLE, RAW, RAW_CONVERTED, SEEN = range(84, 91)
+# Views of strings written lately, by their hash.
+INTERNED = 91
+INTERNED_SLOTS: Final = 1024
 HEADER: Final = 92
 
 _VIEWS: Final = {
@@ -117,7 +120,7 @@ def allocate(
     attributes, rows = totals[:OWNERS].tolist(), totals[ROWS : ROWS + OWNERS].tolist()
     keys = len(wanted[KEY_TYPE])
     sizes = {section: len(values) for section, values in wanted.items()}
-    sizes |= {RAW: keys, RAW_CONVERTED: keys, SEEN: keys}
+    sizes |= {RAW: keys, RAW_CONVERTED: keys, SEEN: keys, INTERNED: 2 * INTERNED_SLOTS}
     sizes |= {EVENT_OFFSETS: rows[SPAN] + 1, LINK_OFFSETS: rows[SPAN] + 1}
     sizes |= {DOUBLE_BITS: size // 9 + 1, PENDING_ENTRIES: PENDING_WIDTH * sum(attributes)}
     sizes[NUMERIC_ENTRIES] = NUMERIC_WIDTH * sum(attributes)
@@ -145,6 +148,7 @@ def allocate(
     w[header[RAW] : header[RAW] + keys] = -1
     w[header[RAW_CONVERTED] : header[RAW_CONVERTED] + keys] = -1
     w[header[SEEN] : header[SEEN] + keys] = -1
+    w[header[INTERNED] : header[INTERNED] + 2 * INTERNED_SLOTS] = 0
     for section in (EVENT_OFFSETS, LINK_OFFSETS, *range(OFFSETS, OFFSETS + OWNERS)):
         w[header[section]] = 0
     return w

@@ -64,7 +64,10 @@ _A = TypeVar("_A", bound=NDArray[Any])
 _SOURCES: Final = hashlib.sha256(
     b"".join(
         file.read_bytes()
-        for file in (*sorted(Path(__file__).parent.glob("*.py")), Path(__file__).parents[1] / "dedup.py")
+        for file in (
+            *sorted(Path(__file__).parent.glob("*.py")),
+            *(Path(__file__).parents[1] / name for name in ("dedup.py", "views.py")),
+        )
     )
 ).hexdigest()
 

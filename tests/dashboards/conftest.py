@@ -21,6 +21,7 @@ from spanhouse.dashboards.model import VARIABLES, Dashboard, dashboards
 from spanhouse.demo.send import Sender
 from spanhouse.demo.workflows import request
 from spanhouse.demo.world import World
+from spanhouse.exporters import native
 from spanhouse.objectives import set_statements
 from spanhouse.processing import Processed, build_processing
 from spanhouse.processors.guard import Guard
@@ -130,21 +131,27 @@ def store(door: Door, payloads: Sequence[bytes]) -> None:
     for result in build_processing(steps).run(payloads):
         assert isinstance(result, Processed)
         assert result.finished.rejected.is_empty(), result.finished.rejected
-        insert(door, result.finished.table)
+        insert_rows(door, result.finished.rows)
+
+
+def insert_rows(door: Door, rows: pl.DataFrame) -> None:
+    """Insert what processing made."""
+    columns = ", ".join(f"`{name}`" for name in native.names(rows.columns))
+    post(door, f"INSERT INTO agent_events ({columns}) FORMAT Native", b"".join(native.block(rows)))
 
 
 def insert(door: Door, table: pa.Table) -> None:
-    """Insert rows of `agent_events`."""
+    """Insert columns of `agent_events`."""
     columns = ", ".join(f"`{name}`" for name in table.column_names)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    answer = requests.post(
-        door.url,
-        data=sink.getvalue().to_pybytes(),
-        params={"query": f"INSERT INTO agent_events ({columns}) FORMAT ArrowStream"},
-        timeout=120,
-    )
+    post(door, f"INSERT INTO agent_events ({columns}) FORMAT ArrowStream", sink.getvalue().to_pybytes())
+
+
+def post(door: Door, query: str, data: bytes) -> None:
+    """Run an insert with its data."""
+    answer = requests.post(door.url, data=data, params={"query": query}, timeout=120)
     assert answer.status_code == 200, answer.text
 
 

@@ -4,8 +4,7 @@ import datetime as dt
 from collections.abc import Iterator
 from decimal import Decimal
 
-import numpy as np
-import pyarrow as pa
+import polars as pl
 import pytest
 
 from spanhouse import rollups
@@ -28,19 +27,18 @@ def rows(
     partition: int = 0,
     start: dt.datetime = NOW,
     step: dt.timedelta = dt.timedelta(0),
-) -> pa.Table:
+) -> pl.DataFrame:
     """Rows of one span per offset, `step` apart in time, of half a dollar each."""
     message = request(count, gen_ai__request__model="gpt-4o-mini", gen_ai__usage__input_tokens=7)
     for number, span in enumerate(message.resource_spans[0].scope_spans[0].spans):
         span.start_time_unix_nano = int((start + number * step).timestamp()) * 1_000_000_000
         span.end_time_unix_nano = span.start_time_unix_nano + 250_000_000
-    table = finish(NORMALIZE(DECODER.decode([message.SerializeToString()]).batch), NORMALIZE.targets).table
-    half = pa.repeat(pa.scalar(Decimal("0.5"), pa.decimal128(18, 10)), count)
-    return (
-        table.set_column(table.column_names.index("cost_usd"), "cost_usd", half)
-        .append_column("topic", pa.repeat("spans", count))
-        .append_column("partition", pa.repeat(pa.scalar(partition, pa.int32()), count))
-        .append_column("offset", pa.array(np.arange(first, first + count)))
+    decoded = DECODER.decode([message.SerializeToString()]).batch
+    return finish(NORMALIZE(decoded), NORMALIZE.targets).rows.with_columns(
+        cost_usd=pl.lit(Decimal("0.5"), pl.Decimal(18, 10)),
+        topic=pl.lit("spans"),
+        partition=pl.lit(partition, pl.Int32),
+        offset=pl.int_range(first, first + count, dtype=pl.Int64),
     )
 
 

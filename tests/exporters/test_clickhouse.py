@@ -77,9 +77,7 @@ def test_the_rows_that_are_missing_are_inserted(store: Store, exporter: Embedded
     exporter.insert(rows(10, partition=1))  # the same offsets of another partition are others
     exporter.insert(batch, token="a", repeated=dt.datetime.now(dt.UTC))
     assert counts(store) == [(50, 350)] * 3
-    assert set(exporter.spans("spans", 0, 40, 100).rows()) == set(
-        zip(batch["trace_id"].to_pylist(), batch["span_id"].to_pylist(), strict=True)
-    )
+    assert set(exporter.spans("spans", 0, 40, 100).rows()) == set(batch.select("trace_id", "span_id").rows())
     assert exporter.spans("spans", 0, 12, 4).height == 4
     assert exporter.spans("others", 0, 100, 10).is_empty()
     assert exporter.recent_spans().height == 50

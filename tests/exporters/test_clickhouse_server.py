@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa
 import pytest
 
 from spanhouse.errors import Unavailable, UserError
@@ -45,7 +44,7 @@ def test_rows_come_as_they_are(server: ClickHouseServer, clickhouse: ClickHouse)
                             "FROM agent_events ORDER BY offset")  # fmt: skip
     assert stored == [
         {
-            "trace_id": table["trace_id"][number].as_py(), "name": "chat gpt-4o-mini", "model": "gpt-4o-mini",
+            "trace_id": table["trace_id"][number], "name": "chat gpt-4o-mini", "model": "gpt-4o-mini",
             "topic": "spans", "partition": 5, "offset": 40 + number,
         }
         for number in range(2)
@@ -226,7 +225,7 @@ def test_of_a_window_that_was_outrun_the_missing_rows_are_inserted(
 def test_of_rows_that_came_by_otlp_the_missing_ones_are_inserted(
     server: ClickHouseServer, clickhouse: ClickHouse
 ) -> None:
-    batch, begun = rows(20).drop_columns(["topic", "partition", "offset"]), now()
+    batch, begun = rows(20).drop("topic", "partition", "offset"), now()
     server.insert(batch.slice(0, 12), token="a")
     for _ in range(2):
         # As after a kill at the wrong moment, ClickHouse believes to have all of them.
@@ -239,11 +238,11 @@ def test_seeding_gives_the_last_spans_of_the_partition(server: ClickHouseServer)
     first, second = rows(10), rows(10, first=10)
     for token, table in (("a", first), ("b", second), ("c", rows(10, first=5, partition=1))):
         server.insert(table, token=token)
-    both = pa.concat_tables([first, second])
+    both = pl.concat([first, second])
 
     def ids(start: int, end: int) -> set[tuple[str, str]]:
         part = both.slice(start, end - start)
-        return set(zip(part["trace_id"].to_pylist(), part["span_id"].to_pylist(), strict=True))
+        return set(part.select("trace_id", "span_id").rows())
 
     assert set(server.spans("spans", 0, 20, 100).rows()) == ids(0, 20)
     assert set(server.spans("spans", 0, 12, 4).rows()) == ids(8, 12)
@@ -257,13 +256,11 @@ def test_existing_spans_are_told_from_new_ones(
     monkeypatch.setattr("spanhouse.exporters.stored._TRACES", 7)
     stored, new = rows(20, step=-DAY), rows(5, step=-DAY)
     server.insert(stored, token="a")
-    keys = pl.DataFrame(pa.concat_tables([new, stored]).select(["trace_id", "span_id", "ts"]))
+    keys = pl.concat([new, stored]).select("trace_id", "span_id", "ts")
     # Of the trace, not of the span.
     keys = keys.vstack(keys.tail(1).with_columns(span_id=pl.lit("0" * 16)))
     found = server.existing(keys)
-    assert set(found.rows()) == set(
-        zip(stored["trace_id"].to_pylist(), stored["span_id"].to_pylist(), strict=True)
-    )
+    assert set(found.rows()) == set(stored.select("trace_id", "span_id").rows())
     assert server.existing(keys.clear()).is_empty()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 
-import pyarrow as pa
+import polars as pl
 import pytest
 
 from spanhouse.config import ClickHouseSettings
@@ -25,10 +25,10 @@ RIGHT = [(50, 350)] * 3
 def filled(server: ClickHouseServer) -> ClickHouseServer:
     table = rows(50, start=LONG_AGO.replace(minute=10), step=dt.timedelta(seconds=10))
     # Some are entries, and all belong to one of three sessions.
-    parents = pa.array(["" if number % 3 else "0000000000000001" for number in range(50)])
-    table = table.set_column(table.column_names.index("parent_span_id"), "parent_span_id", parents)
-    sessions = pa.array([f"s{number % 3}" for number in range(50)])
-    table = table.set_column(table.column_names.index("session_id"), "session_id", sessions)
+    table = table.with_columns(
+        parent_span_id=pl.Series(["" if number % 3 else "0000000000000001" for number in range(50)]),
+        session_id=pl.Series([f"s{number % 3}" for number in range(50)]),
+    )
     server.insert(table, token="a")
     return server
 
@@ -143,8 +143,7 @@ def test_rows_of_one_attempt_and_rollups_of_another_come_to_agree(
 ) -> None:
     # The next owner of a partition knows less of what went before, and may give a span other tokens.
     batch = rows(10)
-    tokens = pa.repeat(pa.scalar(9, pa.uint64()), 10)
-    other = batch.set_column(batch.column_names.index("tokens_prompt"), "tokens_prompt", tokens)
+    other = batch.with_columns(tokens_prompt=pl.lit(9, pl.UInt64))
     setting = "ALTER TABLE agent_metrics_1m_state MODIFY SETTING min_free_disk_bytes_to_perform_insert ="
     clickhouse.sql(f"{setting} {10**18}")
     with pytest.raises(Unavailable):

@@ -12,7 +12,38 @@ from tests.otlp.samples import request, values
 def rows_of(message, change=lambda batch: batch):
     normalize = Normalize()
     batch = Decoder(normalize.wanted).decode([message.SerializeToString()]).batch
-    return pl.DataFrame(finish(change(normalize(batch)), normalize.targets).table)
+    return selected(finish(change(normalize(batch)), normalize.targets).rows)
+
+
+def selected(rows):
+    """Rows as a SELECT of the table gives them."""
+    plain = [name for name, dtype in rows.schema.items() if not isinstance(dtype, pl.List)]
+    lists = {"attrs": "attr_types", "resource": "resource_types", "scope_attrs": "scope_attr_types"}
+    columns = [pl.col(plain)]
+    for name, types in lists.items():
+        columns += [values_of(pl.col(name)).alias(name), types_of(pl.col(name)).alias(types)]
+    for name in ("events", "links"):
+        fields = [field.name for field in rows.schema[name].inner.fields]
+        columns += [each(name, field).alias(f"{name}.{field}") for field in fields if field != "attrs"]
+        columns.append(pl.col(name).list.eval(values_of(pl.element().struct["attrs"])).alias(f"{name}.attrs"))
+        types = types_of(pl.element().struct["attrs"])
+        columns.append(pl.col(name).list.eval(types).alias(f"{name}.attr_types"))
+    return rows.select(columns)
+
+
+def each(name, field):
+    return pl.col(name).list.eval(pl.element().struct[field])
+
+
+def values_of(attributes):
+    element = pl.element()
+    return attributes.list.eval(pl.struct(key=element.struct["key"], value=element.struct["value"]))
+
+
+def types_of(attributes):
+    element = pl.element()
+    pairs = pl.struct(key=element.struct["key"], value=element.struct["type"].cast(pl.Int8))
+    return attributes.list.eval(pairs.filter(element.struct["type"] != 1))
 
 
 def in_order(traces):

@@ -19,27 +19,34 @@ VERSION: Final = "0.155.0"
 HASH_KEY: Final = "a key for tests, of 32 bytes or more"
 
 _GO: Final = Path(__file__).parent / "go"
-_SOURCES: Final = [_GO / name for name in ("builder.yaml", "go.mod", "go.sum")]
 _SHIPPED: Final = Path(__file__).parents[2] / "otel-collector"
 
 
 def fetch() -> Path:
-    """The program, built with Go from the Collector's own modules by its builder, minutes the first time.
+    """The program, see `build`."""
+    return build("collector", VERSION, _GO)
+
+
+def build(name: str, version: str, folder: Path) -> Path:
+    """A Collector, built with Go from the modules of builder.yaml, go.mod and go.sum in `folder`.
+
+    It takes minutes the first time.
 
     Raises:
         PartError: Go is not installed, or the build failed.
     """
+    sources = [folder / name for name in ("builder.yaml", "go.mod", "go.sum")]
 
-    def make(folder: Path) -> None:
-        for source in _SOURCES:
-            shutil.copy(source, folder)
-        builder = f"go.opentelemetry.io/collector/cmd/builder@v{VERSION}"
+    def make(place: Path) -> None:
+        for source in sources:
+            shutil.copy(source, place)
+        builder = f"go.opentelemetry.io/collector/cmd/builder@v{version}"
         # It may write the program's source only: it would ask for all modules' tests as well.
         skip = ["--skip-get-modules", "--skip-compilation"]
-        run(["go", "run", builder, "--config=builder.yaml", *skip], folder)
-        run(["go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "otelcol", "."], folder)
+        run(["go", "run", builder, "--config=builder.yaml", *skip], place)
+        run(["go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", "otelcol", "."], place)
 
-    return part("collector", VERSION, make, sources=_SOURCES) / "otelcol"
+    return part(name, version, make, sources=sources) / "otelcol"
 
 
 class Collector:

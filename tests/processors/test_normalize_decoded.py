@@ -85,10 +85,10 @@ def test_spans_as_libraries_send_them_become_priced_rows() -> None:
     assert rows["latency_ms"].to_list() == [1.5] * 4
     assert rows["span_kind"].to_list() == ["client"] * 4
 
-    table = finish(rows, step.targets).table
-    promoted = [json.loads(text) for text in table["promoted"].to_pylist()]
+    table = finish(rows, step.targets).rows
+    promoted = [json.loads(text) for text in table["promoted"].to_list()]
     assert promoted[1]["span:gen_ai.response.model"] == "model"
-    left = [dict(pairs) for pairs in table["attrs"].to_pylist()]
+    left = [{pair["key"]: pair["value"] for pair in pairs} for pairs in table["attrs"].to_list()]
     # What did not count, lost to another name or has another unit or type stays an attribute.
     assert left[0] == {"gen_ai.usage.input_tokens": "1000"}
     assert left[1] == {"gen_ai.request.model": "gpt-4o", "gen_ai.response.time_to_first_chunk": "0.25"}

@@ -160,6 +160,14 @@ def test_any_usage_costs_what_the_library_says(drawn: list[tuple[str, int, int, 
     )
 
 
+def test_batches_are_a_service_tier_here() -> None:
+    usage = Usage(input_tokens=1000, output_tokens=100)
+    asked: Any = {"provider_id": "openai", "genai_request_timestamp": NOW}
+    half = calc_price(usage, "gpt-4o", price_context={"processing": "batch"}, **asked).total_price
+    assert price("openai", "gpt-4o", tier="batch") == (half, "computed")
+    assert half == price("openai", "gpt-4o")[0] / 2
+
+
 def test_cost_adds_up_from_its_parts() -> None:
     whole = price("anthropic", "claude-sonnet-4-5", (1000, 500, 300, 200, 0))[0]
     parts = [(500, 0, 0, 0, 0), (300, 0, 300, 0, 0), (200, 0, 0, 200, 0), (0, 500, 0, 0, 0)]
@@ -272,15 +280,17 @@ def test_cost_source() -> None:
     )
     rows = PRICE(Normalize()(batch))
     assert rows.schema["cost_usd"] == pl.Decimal(18, 10)
-    assert list(zip(rows["cost_usd"], rows["cost_source"], strict=True)) == [
-        (Decimal("0.0035"), "computed"),
-        (Decimal("0.3"), "reported"),
-        (Decimal("0.0035"), "computed"),
-        (Decimal("0.00214"), "reported"),
-        (0, "unpriced"),
-        (0, "none"),
-        (0, "none"),
-        (0, "none"),
+    assert rows.schema["cost_computed_usd"] == pl.Decimal(18, 10)
+    known = Decimal("0.0035")
+    assert rows.select("cost_usd", "cost_source", "cost_computed_usd").rows() == [
+        (known, "computed", known),
+        (Decimal("0.3"), "reported", known),
+        (known, "computed", known),
+        (Decimal("0.00214"), "reported", None),
+        (0, "unpriced", None),
+        (0, "none", None),
+        (0, "none", None),
+        (0, "none", None),
     ]
 
 
