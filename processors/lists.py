@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanhouse.views import VIEWS, Texts, texts
+from spanhouse.views import array as arrow
+from spanhouse.views import is_text
 
 KEEP: Final = "keep"
 
@@ -33,11 +34,9 @@ class Flat(NamedTuple):
     fields: dict[str, pa.Array]
 
 
-def flat(lists: pl.Series) -> Flat:
+def flat(lists: pl.Series | pa.Array) -> Flat:
     """The elements' fields, text as string views; `ends` begins with 0."""
-    array = lists.to_arrow(compat_level=VIEWS)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
+    array = lists if isinstance(lists, pa.Array) else arrow(lists)
     return Flat(ends(array), children(array))
 
 
@@ -47,11 +46,11 @@ def ends(lists: pa.Array) -> NDArray[np.int64]:
     return result - result[0] if result[0] else result
 
 
-def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[Texts]:
+def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[pa.Array]:
     """All text among the fields of a list's elements, in lists within as well."""
     for array in fields.values():
-        if pa.types.is_string_view(array.type):
-            yield texts(array)
+        if is_text(array):
+            yield array
         elif isinstance(array, pa.LargeListArray):
             yield from inner_texts(children(array))
 

@@ -24,7 +24,7 @@ from spanhouse.processors.scrub_rules import (
     USER_ID_KEYS,
 )
 from spanhouse.processors.scrub_scan import Attributes, Found, Rows, Scan
-from spanhouse.views import longest, texts
+from spanhouse.views import array, longest, stack
 
 _HASH_HEX: Final = 32
 _HASH: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
@@ -108,7 +108,7 @@ class Scrub:
             batch = batch.with_columns(user_id_hash=pl.lit(""))
         hashed = batch["user_id_hash"]
         raws = self._user_raws.intersection(batch.columns)
-        if not (raws or any(in_lists.values()) or longest(texts(hashed))):
+        if not (raws or any(in_lists.values()) or longest(stack([array(hashed)]))[0]):
             return batch
         # The mapping has put ids there, too, and perhaps from attributes that are not known here.
         ids = hashed.set(hashed.str.contains(_HASH), "")
