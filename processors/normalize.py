@@ -24,6 +24,7 @@ from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
 from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, load
 from spanhouse.processors.models import one_form
+from spanhouse.views import array, distinct, stack
 
 MAPPINGS: Final = Path(__file__).parent / "mappings"
 # One file per dialect, in order of preference: what a library sends besides OpenTelemetry's names, or means
@@ -123,11 +124,14 @@ class Normalize:
 
     def _event_columns(self, batch: pl.DataFrame) -> pl.DataFrame | None:
         """What event rules read: of each span's last event of a name. None where no span has such events."""
-        owners, events = _flat(_arrow(batch["events"]), np.arange(batch.height))
-        if not len(owners):
+        (there,) = distinct(stack([array(batch["events"]).flatten().field("name")]))
+        wanted = [name for name in self._events if there is None or name in there]
+        if not wanted:
             return None
+        owners, events = _flat(_arrow(batch["events"]), np.arange(batch.height))
         columns = []
-        for name, keys in self._events.items():
+        for name in wanted:
+            keys = self._events[name]
             at = _where(events.field("name"), name)
             if "" in keys and len(at):
                 columns.append(_first_times(f"event:{name}:", events, at, owners[at], batch.height))

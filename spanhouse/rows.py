@@ -103,10 +103,10 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
             pl.col(name).cast(dtype) if name in schema else _default(name, dtype)
             for name, dtype in others.items()
         )
-    raws = [c for c in batch.columns if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
     arrow = arrays(batch)
+    raws = [c for c in arrow if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
     states = _compare(batch, arrow, raws, targets)
-    columns = {name: batch[name] for name in ROW if name in batch.columns}
+    columns = {series.name: series for series in batch.get_columns() if series.name in ROW}
     columns["ts"] = batch["start_ns"].cast(pl.Int64).cast(ROW["ts"])
     columns["promoted"] = _promoted(states, raws, targets)
     back: dict[str, list[tuple[int, str, pa.Array, int]]] = {}
@@ -114,7 +114,7 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         if count:
             source, _, key = raw.partition(":")
             text = arrow[raw] if is_text(arrow[raw]) else array(batch[raw].cast(pl.String))
-            part = (i, key, text, _RAW_TYPES[type(batch.schema[raw])])
+            part = (i, key, text, _RAW_TYPES[type(batch[raw].dtype)])
             back.setdefault(ATTRIBUTE_LISTS[source], []).append(part)
     for name, parts in back.items():
         columns[name] = pl.Series(name, merged(*flat(arrow[name]), states, parts))

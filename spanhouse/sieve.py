@@ -256,10 +256,15 @@ _FREQUENT: Final = (
 _RANKS: Final = {_FREQUENT[i : i + 2]: len(_FREQUENT) - i for i in reversed(range(0, len(_FREQUENT) - 1, 2))}
 
 
+# Words of nearly every span.
+_USUAL: Final = "invoke_agent execute_tool"
+
+
 def _rarest(literal: str) -> bytes:
-    """The three bytes of a literal that ordinary text has least often."""
+    """The three bytes of a literal that ordinary text, and spans above all, have least often."""
 
     def weight(word: str) -> int:
-        return sum(_RANKS.get(pair, 10 * pair.isalpha()) for pair in (word[:2], word[1:]))
+        usual = 1000 * (word in _USUAL)
+        return usual + sum(_RANKS.get(pair, 10 * pair.isalpha()) for pair in (word[:2], word[1:]))
 
     return min((literal[i : i + 3] for i in range(len(literal) - 2)), key=weight).encode()

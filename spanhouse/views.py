@@ -335,12 +335,34 @@ def distinct(columns: Stack, kept: NDArray[np.uint8] | None = None) -> list[list
         columns: of the same length, if `kept` is given.
         kept: 0 for rows that do not count.
     """
+    return _texts_of(columns, kept, FEW)[1]
+
+
+def numbered(column: pa.Array) -> tuple[NDArray[np.int32], list[str]]:
+    """The number of each row's text among the distinct ones, -1 for null; and these."""
+    columns = stack([column])
+    codes, (found,) = _texts_of(columns, None, FEW)
+    if found is None:
+        codes, (found,) = _texts_of(columns, None, 1 << len(column).bit_length())
+    assert found is not None
+    return codes, found
+
+
+def _texts_of(
+    columns: Stack, kept: NDArray[np.uint8] | None, limit: int
+) -> tuple[NDArray[np.int32], list[list[str] | None]]:
+    """The numbers of the last column, and the distinct texts of all, None where there are more than `limit`.
+
+    Args:
+        limit: a power of two.
+    """
     at = columns.at
     counts = np.empty(len(at), np.int64)
     lengths = at[:, 1]
-    places = np.empty((int(np.minimum(lengths, FEW).sum()), 2), np.int64)
+    places = np.empty((int(np.minimum(lengths, limit).sum()), 2), np.int64)
     codes = np.empty(lengths.max(initial=0), np.int32)
-    table, memo, firsts = np.empty(2 * FEW, np.int64), np.empty(3 * MEMO, np.int64), np.empty(FEW, np.int64)
+    table, memo = np.empty(2 * limit, np.int64), np.empty(3 * MEMO, np.int64)
+    firsts = np.empty(limit, np.int64)
     _distinct(at, 0 if kept is None else address_of(kept), codes, table, memo, counts, firsts, places)
     result: list[list[str] | None] = []
     done = 0
@@ -351,7 +373,7 @@ def distinct(columns: Stack, kept: NDArray[np.uint8] | None = None) -> list[list
         rows = places[done : done + count].tolist()
         result.append([ctypes.string_at(p, n).decode() for p, n in rows])
         done += count
-    return result
+    return codes, result
 
 
 def equal(one: Stack, other: Stack) -> NDArray[np.uint8]:
