@@ -162,7 +162,7 @@ class Normalize:
             if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
                 found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
-            guesses = [r for r in self._rules[column] if _is_guess(r)]
+            guesses = [r for r in self._rules[column] if _is_guess(r) and _exprs(r, dtype, present)]
             if values := [expr for rule in guesses for expr in _exprs(rule, dtype, present)]:
                 empty = pl.col(column) == _DEFAULTS.get(column, "")
                 expr = pl.when(empty).then(pl.coalesce(*values, pl.col(column))).otherwise(column)
@@ -414,14 +414,16 @@ def _matches(value: pl.Expr, text: str) -> pl.Expr:
 
 
 def _is_guess(rule: Rule) -> bool:
-    """Whether the rule reads a column of the row, or the span's name without asking for an attribute."""
+    """Whether it says so, or reads a column of the row, or the name without asking for an attribute."""
+    if rule.guess:
+        return True
     if not rule.is_column or rule.source in COLUMNS:
         return rule.is_column
     return rule.source == "name" and not any(":" in name for name, _ in rule.where)
 
 
 def _gate(rule: Rule) -> pl.Expr:
-    condition = pl.col(rule.source) != ""
+    condition = (pl.col(rule.source) != "").fill_null(False)
     for name, wanted in rule.where:
         condition = condition & pl.any_horizontal(_matches(pl.col(name), text) for text in wanted)
     return condition
