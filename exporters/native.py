@@ -9,7 +9,7 @@ https://clickhouse.com/docs/interfaces/formats/Native
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -69,10 +69,11 @@ _FIELDS: Final = {
 _VERSION: Final = (1).to_bytes(8, "little")
 # About what texts of a row take, with their places.
 _ROW_BYTES: Final = 512
+_PIECE_BYTES: Final = 256 << 10
 
 
 def block(rows: pl.DataFrame) -> list[bytes | memoryview]:
-    """The block, in parts to be written one after the other.
+    """The block, in parts to be written one after the other before this thread makes another block.
 
     Args:
         rows: columns of `rows.ROW`, and others of the table's that are in TYPES.
@@ -88,6 +89,20 @@ def block(rows: pl.DataFrame) -> list[bytes | memoryview]:
             found = texts[part] if isinstance(part, int) else part
             parts.append(found if isinstance(found, bytes) else found.data)
     return parts
+
+
+def pieces(rows: pl.DataFrame) -> Generator[bytes, None, None]:
+    """The block in pieces that are neither small nor large, to be sent one after the other."""
+    waiting: list[bytes | memoryview] = []
+    size = 0
+    for part in block(rows):
+        waiting.append(part)
+        size += len(part) if isinstance(part, bytes) else part.nbytes
+        if size >= _PIECE_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
 
 
 def names(columns: Iterable[str]) -> list[str]:
