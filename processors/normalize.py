@@ -106,8 +106,12 @@ class Normalize:
         batch = batch.hstack(sources.select(plan.columns))
         if plan.has_model:
             batch = one_form(batch)
-        for column, expr, gate in plan.inferred:
-            if batch.select(gate.any()).item():
+        gates = [gate.any().alias(column) for column, _, gate in plan.inferred]
+        open_ = batch.select(gates).row(0) if gates else ()
+        asked = batch
+        for gate, is_open, (column, expr, _) in zip(gates, open_, plan.inferred, strict=True):
+            # One that was filled may open another.
+            if is_open or (batch is not asked and batch.select(gate).item()):
                 batch = batch.with_columns(expr.alias(column))
         if not plan.has_usage:
             return batch

@@ -63,8 +63,13 @@ poke64: Any = intrinsic(_make_poke)
 VIEWS: Final = pl.CompatLevel.newest()
 
 
-def arrays(frame: pl.DataFrame) -> dict[str, pa.Array]:
-    """The frame's columns as Arrow arrays, text as views; nothing is copied where a column is one chunk."""
+def arrays(frame: pl.DataFrame, names: Iterable[str] | None = None) -> dict[str, pa.Array]:
+    """The frame's columns, or those of these names, as Arrow arrays with text as views.
+
+    Nothing is copied where a column is one chunk.
+    """
+    if names is not None:
+        frame = pl.DataFrame([frame.get_column(name) for name in names])
     if not frame.width:
         return {}
     batch = pa.RecordBatchReader.from_stream(frame.rechunk()).read_next_batch()
