@@ -143,9 +143,10 @@ class ClickHouseServer(Stored):
                 TABLE,
                 [f"`{name}`" for name in native.names(rows.columns)],
                 # Of bytes the client itself would send a second time when it gets no answer, and not say so.
-                native.pieces(rows),
+                native.compressed(rows),
                 self._settings(client, token),
                 fmt="Native",
+                compression="lz4",
             )
 
     def _settings(self, client: Client, token: str) -> dict[str, Any]:
