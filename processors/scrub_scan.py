@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanhouse.batch import ATTRIBUTES, EVENTS, LINKS, ValueType
+from spanhouse.batch import ATTRIBUTES, CONTENT, EVENTS, LINKS, ValueType
 from spanhouse.processors.lists import children, flat
 from spanhouse.processors.masking import SIEVE
 from spanhouse.processors.scrub_rules import USER_ID_HASH
@@ -65,7 +65,7 @@ class Found:
                 if column.name not in _SKIPPED:
                     self._text(result, column.name, column)
             elif isinstance(dtype, pl.List):
-                if dtype == ATTRIBUTES:
+                if dtype in (ATTRIBUTES, CONTENT):
                     result.attributes[column.name] = self._attributes(flat(column).fields)
                 elif dtype in (EVENTS, LINKS):
                     result.lists[column.name] = self._elements(flat(column).fields)
