@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help up parts test chaos env bench bench-peers bench-backlog clean
+.PHONY: help up parts test chaos fuzz env bench bench-peers bench-backlog clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -35,6 +35,15 @@ test: parts  ## install what tests need, lint, type-check and run all tests
 
 chaos: parts  ## break everything again and again under load for 5 minutes, then count
 	$(BIN)/python -m tests.chaos
+
+# Three quarters of the time for the decoder, a quarter for OTLP/JSON.
+MINUTES ?= 60
+fuzz: $(BIN)/.installed-test  ## fuzz the decoder and OTLP/JSON for an hour, or MINUTES=…
+	@mkdir -p .cache/fuzz/decoder .cache/fuzz/json
+	$(BIN)/python -m tests.otlp.fuzz decoder -max_total_time=$$(($(MINUTES) * 45)) \
+	  -artifact_prefix=.cache/fuzz/ -print_final_stats=1 .cache/fuzz/decoder
+	$(BIN)/python -m tests.otlp.fuzz json -max_total_time=$$(($(MINUTES) * 15)) \
+	  -artifact_prefix=.cache/fuzz/ -print_final_stats=1 .cache/fuzz/json
 
 env:  ## write .env for Docker Compose, with fresh secrets
 	@umask 077; set -C; while read -r line; do \

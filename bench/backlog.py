@@ -1,27 +1,31 @@
-"""How fast `spanhouse translate` catches up; run by `make bench-backlog`.
+"""How fast spans are taken from Kafka; run by `make bench-backlog`.
 
-    .venv/bin/python -m bench.backlog [--rate 1000] [--minutes 60] [--workers 1 2]
+    .venv/bin/python -m bench.backlog [--rate 1000] [--minutes 60] [--workers 0 1 2]
 
-Fills a Kafka topic with what came in while no translator ran, one message a trace as the Collector writes
-them, and drains it: once for each number of workers, into an empty store. Broker, store and workers share
-the machine. Prints a table; "times real time" is how many minutes of backlog a minute takes away.
+Fills a Kafka topic with what came in while nobody read it, one message a trace as the Collector writes them,
+and drains it into an empty store: with `spanhouse up` (0 workers), and with `spanhouse translate` once for
+each number of workers. Broker, store and workers share the machine. Prints a table; "times real time" is how
+many minutes of backlog a minute takes away, CPU is that of spanhouse: with `up` the embedded store's, too.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
+import yaml
 from confluent_kafka import Producer
 
 from tests.chaos.ledger import SPANS, Ledger
-from tests.harness import eventually
+from tests.harness import Instance, eventually
 from tests.parts.cache import say
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.kafka import Kafka
@@ -94,36 +98,86 @@ def fill(kafka: Kafka, rate: int, minutes: int) -> tuple[int, int]:
     return spans, size
 
 
-def drain(kafka: Kafka, folder: Path, workers: int, spans: int) -> tuple[float, float, float]:
-    """Seconds until all is stored, and the most memory of a worker and of all processes, in MB."""
+@dataclass(slots=True)
+class Drained:
+    """Seconds by the clock and of CPU, and the most memory of one process and of all, in MB."""
+
+    seconds: float
+    cpu: float
+    of_one: float
+    of_all: float
+
+
+def drain(
+    kafka: Kafka, group: str, spans: int, stored: Callable[[], float], pids: Callable[[], list[int]]
+) -> Drained:
+    """Wait until all is stored, from the first row on: how long a start takes is another figure."""
+    ends = kafka.end_offsets(TOPIC)
+    eventually(lambda: stored() > 0, 120)
+    begin, before, used = time.monotonic(), stored(), cpu(pids())
+
+    def drained() -> bool:
+        time.sleep(0.25)
+        committed = kafka.committed_offsets(group, TOPIC)
+        return all(committed.get(partition, 0) == end for partition, end in ends.items())
+
+    eventually(drained, 3600)
+    share = spans / (spans - before)
+    peaks = [peak(pid) for pid in pids()]
+    seconds, used = time.monotonic() - begin, cpu(pids()) - used
+    return Drained(seconds * share, used * share, max(peaks), sum(peaks))
+
+
+def cpu(pids: list[int]) -> float:
+    """Seconds of CPU of these processes so far."""
+    times = [psutil.Process(pid).cpu_times() for pid in pids]
+    return sum(one.user + one.system for one in times)
+
+
+def peak(pid: int) -> float:
+    """The most memory that a process has had, in MB."""
+    (line,) = re.findall(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(line) * 1024 / 1e6
+
+
+def drain_by_translate(kafka: Kafka, folder: Path, workers: int, spans: int) -> Drained:
     with ClickHouse(folder / "clickhouse") as clickhouse:
         group = f"backlog-{workers}"
         settings = configuration(
             kafka.brokers, clickhouse.url, kafka={"topic": TOPIC, "group": group, "batch_seconds": 1}
         )
         translator = Translator(folder / "translator", settings, workers)
-        ends = kafka.end_offsets(TOPIC)
-        of_one = of_all = 0.0
-
-        def drained() -> bool:
-            nonlocal of_one, of_all
-            sizes = [psutil.Process(pid).memory_info().rss / 1e6 for pid in translator.workers()]
-            supervisor = psutil.Process(translator.process.pid).memory_info().rss / 1e6
-            of_one, of_all = max(of_one, *sizes), max(of_all, sum(sizes) + supervisor)
-            time.sleep(0.25)
-            committed = kafka.committed_offsets(group, TOPIC)
-            return all(committed.get(partition, 0) == end for partition, end in ends.items())
-
         with translator:
-            # From the first row on: how long a start takes is another figure.
-            eventually(lambda: translator.metric("spanhouse_spans_stored_total") > 0, 120)
-            begin = time.monotonic()
-            before = translator.metric("spanhouse_spans_stored_total")
-            eventually(drained, 3600)
-            seconds = (time.monotonic() - begin) * spans / (spans - before)
-        stored = int(clickhouse.sql("SELECT count() AS n FROM agent_events")[0]["n"])
-        assert stored == spans, f"{stored} of {spans} spans are stored"
-    return seconds, of_one, of_all
+            result = drain(
+                kafka, group, spans,
+                lambda: translator.metric("spanhouse_spans_stored_total"),
+                lambda: [translator.process.pid, *translator.workers()],
+            )  # fmt: skip
+        check(int(clickhouse.sql("SELECT count() AS n FROM agent_events")[0]["n"]), spans)
+    return result
+
+
+def drain_by_up(kafka: Kafka, folder: Path, spans: int) -> Drained:
+    folder.mkdir()
+    settings = configuration(
+        kafka.brokers, "", kafka={"topic": TOPIC, "group": "backlog-up", "batch_seconds": 1},
+        service={"pipelines": {"traces": {"receivers": ["kafka"]}}},
+    )  # fmt: skip
+    config = folder / "spanhouse.yaml"
+    config.write_text(yaml.safe_dump(settings))
+    with Instance(folder / "data", config=config) as instance:
+        result = drain(
+            kafka, "backlog-up", spans,
+            lambda: instance.metric("spanhouse_spans_stored_total"),
+            lambda: [instance.process.pid],
+        )  # fmt: skip
+        check(int(instance.sql("SELECT count() AS n FROM agent_events")[0]["n"]), spans)
+        instance.stop()
+    return result
+
+
+def check(stored: int, spans: int) -> None:
+    assert stored == spans, f"{stored} of {spans} spans are stored"
 
 
 def main() -> None:
@@ -132,7 +186,7 @@ def main() -> None:
     )
     parser.add_argument("--rate", type=int, default=1000, help="spans a second that came in (default 1000)")
     parser.add_argument("--minutes", type=int, default=60, help="how long (default 60)")
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="0 stands for `up`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="spanhouse-backlog-") as name:
         folder = Path(name)
@@ -145,13 +199,20 @@ def main() -> None:
                 f"{spans} spans, {size / 1e6:.0f} MB ({size / spans:.0f} bytes a span) written in "
                 f"{time.monotonic() - begin:.0f} s"
             )
-            print("| workers | drained in | spans/s | times real time | peak of a worker | peak of all |")
-            print("|---|---|---|---|---|---|")
+            print(
+                "| | drained in | spans/s | times real time | spans per CPU second | peak of one | of all |"
+            )
+            print("|---|---|---|---|---|---|---|")
             for workers in arguments.workers:
-                seconds, of_one, of_all = drain(kafka, folder / str(workers), workers, spans)
+                name = f"`translate`, {workers} workers" if workers else "`up`"
+                if workers:
+                    done = drain_by_translate(kafka, folder / str(workers), workers, spans)
+                else:
+                    done = drain_by_up(kafka, folder / "up", spans)
                 print(
-                    f"| {workers} | {seconds:.0f} s | {spans / seconds:,.0f} "
-                    f"| {arguments.minutes * 60 / seconds:.0f} | {of_one:.0f} MB | {of_all:.0f} MB |",
+                    f"| {name} | {done.seconds:.0f} s | {spans / done.seconds:,.0f} "
+                    f"| {arguments.minutes * 60 / done.seconds:.0f} | {spans / done.cpu:,.0f} "
+                    f"| {done.of_one:.0f} MB | {done.of_all:.0f} MB |",
                     flush=True,
                 )
 

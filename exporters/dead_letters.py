@@ -80,7 +80,11 @@ class DeadLetters:
         )
 
     def send(
-        self, letters: Sequence[DeadLetter], topic: str, partition: int, messages: Sequence[tuple[int, bytes]]
+        self,
+        letters: Sequence[DeadLetter],
+        topic: str,
+        partition: int,
+        messages: Mapping[int, tuple[int, bytes]],
     ) -> None:
         """Send letters about messages of a partition; when it returns, Kafka has them.
 

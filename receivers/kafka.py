@@ -18,10 +18,10 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -46,11 +46,18 @@ log = logging.getLogger(__name__)
 
 # A range is closed at this many bytes of messages, whatever the number of its spans.
 RANGE_BYTES: Final = 64 << 20
-# Bytes of messages that may wait in one process; a partition that brings more is paused.
+# Bytes of messages that one process holds before it takes no more. What comes all the same is little, then
+# partitions are paused. A pause is for long waits: librdkafka throws away what it has fetched, and fetches it
+# again.
 BUFFER_BYTES: Final = 128 << 20
+_BEYOND_BYTES: Final = 16 << 20
+# Of one partition: one whose inserts fail must not keep others from being read.
+_PARTITION_BYTES: Final = 96 << 20
 
 _CONSUME_MESSAGES: Final = 2000
+# How long a turn waits for messages, or for work to be done; shorter while there is both.
 _TURN_S: Final = 0.05
+_SHORT_TURN_S: Final = 0.01
 _INSERT_THREADS: Final = 2
 # Ranges that are made into rows or wait for an insert, in one process: rows take several times the room of
 # their messages.
@@ -90,6 +97,7 @@ class KafkaReceiver:
         self._processor = ThreadPoolExecutor(1, "process")
         self._inserters = ThreadPoolExecutor(_INSERT_THREADS, "insert")
         self._stopping = stopping
+        self._full = False  # of messages that are taken and not stored
         self._turned = time.monotonic()
         self._broker_problem = "not connected to Kafka yet"
         self._topic_problem = ""
@@ -102,8 +110,11 @@ class KafkaReceiver:
                 "partition.assignment.strategy": "cooperative-sticky",
                 # A worker that was killed is missed after so long; its partitions wait meanwhile.
                 "session.timeout.ms": 15_000,
-                "queued.max.messages.kbytes": 32 << 10,
+                "queued.max.messages.kbytes": 16 << 10,
+                "fetch.max.bytes": 16 << 20,
                 "fetch.wait.max.ms": 100,
+                # After a full queue; the default of a second is an age while catching up.
+                "fetch.queue.backoff.ms": 20,
                 **connection(settings),
                 "group.id": settings.group,
                 "enable.auto.commit": False,
@@ -143,7 +154,7 @@ class KafkaReceiver:
         )
         try:
             while not self._stopping.is_set():
-                self._take(self._consumer.consume(_CONSUME_MESSAGES, _TURN_S))
+                self._take(self._consume())
                 self._advance()
                 self._balance()
                 self._turned = time.monotonic()
@@ -154,6 +165,22 @@ class KafkaReceiver:
             self._processor.shutdown()
             self._inserters.shutdown()
             self._consumer.close()
+
+    def _consume(self) -> Sequence[Message]:
+        """The next messages. Where there is no room for them it waits for work to be done instead."""
+        under_way: list[Future[Any]] = [
+            future
+            for partition in self._partitions.values()
+            for future in (partition.processing, partition.storing)
+            if future is not None
+        ]
+        if not self._full or any(p.wanted for p in self._partitions.values()):
+            return self._consumer.consume(_CONSUME_MESSAGES, _SHORT_TURN_S if under_way else _TURN_S)
+        if under_way:
+            wait(under_way, _TURN_S, FIRST_COMPLETED)
+        else:
+            self._stopping.wait(_TURN_S)
+        return self._consumer.consume(1, 0)  # which also hears of the group
 
     def _take(self, messages: Sequence[Message]) -> None:
         """Hand messages to their partitions. What is done here is done for every message: it counts."""
@@ -301,8 +328,8 @@ class KafkaReceiver:
 
     def _advance(self) -> None:
         to_commit = []
-        # Whoever has waited longest is first.
-        partitions = sorted(self._partitions.values(), key=lambda partition: partition.since)
+        # Whoever has waited longest is first; where there is no room, who has the most.
+        partitions = sorted(self._partitions.values(), key=lambda p: -p.bytes if self._full else p.since)
         ready = sum(
             partition.processing is not None or partition.ready is not None for partition in partitions
         )
@@ -330,7 +357,7 @@ class KafkaReceiver:
             self._commit(to_commit, with_plans=True)
 
     def _next(self, partition: Partition) -> Range | None:
-        """The messages of the next insert, if there are enough or they have waited long enough."""
+        """The messages of the next insert, if there are enough, or no room for more, or they have waited."""
         if partition.seen is None or not partition.waiting:
             return None
         plan = partition.plan
@@ -346,7 +373,7 @@ class KafkaReceiver:
                 return self._next(partition)
             return self._range(partition, messages, plan)
         enough = min(RANGE_BYTES, int(self._settings.batch_spans * self._work.span_bytes))
-        late = time.monotonic() - partition.since >= self._settings.batch_seconds
+        late = self._full or time.monotonic() - partition.since >= self._settings.batch_seconds
         if partition.bytes < enough and not late:
             return None
         messages, size = [], 0
@@ -412,14 +439,16 @@ class KafkaReceiver:
         """Pause partitions that bring more than can be stored, and take them up again."""
         held = sum(partition.held for partition in self._partitions.values())
         metrics.BUFFER_BYTES.set(held)
+        self._full = held >= BUFFER_BYTES
         pause, resume = [], []
         for partition in self._partitions.values():
-            full = partition.held >= 2 * RANGE_BYTES or (held >= BUFFER_BYTES and partition.waiting)
-            # A planned range must come in whole, or it can never be repeated.
-            wanted = partition.plan is not None and partition.next <= partition.plan.end
-            if partition.paused and (wanted or (held < BUFFER_BYTES and partition.held < RANGE_BYTES)):
+            full = partition.held >= _PARTITION_BYTES or (
+                held >= BUFFER_BYTES + _BEYOND_BYTES and bool(partition.waiting)
+            )
+            room = not self._full and partition.held < _PARTITION_BYTES // 2
+            if partition.paused and (partition.wanted or room):
                 resume.append(partition)
-            elif not partition.paused and full and not wanted:
+            elif not partition.paused and full and not partition.wanted:
                 pause.append(partition)
         for partitions, act in ((pause, self._consumer.pause), (resume, self._consumer.resume)):
             if partitions:

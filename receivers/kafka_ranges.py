@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import polars as pl
@@ -45,28 +45,31 @@ class Plan:
             return None
 
 
-@dataclass(slots=True)
 class Range:
-    """Contiguous messages of one partition on their way to one insert."""
+    """Contiguous messages of one partition on their way to one insert.
 
-    messages: list[Message]
-    size: int  # bytes of their values
-    recovered: Plan | None
-    # From processing.
-    rows: list[pl.DataFrame] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
-    spans: int = 0
+    Args:
+        messages: let go of when rows are made of them.
+        size: bytes of their values.
+        recovered: the plan of an earlier owner, if it is of these messages.
+    """
 
-    @property
-    def end(self) -> int:
-        """Offset of the last message."""
-        return offset_of(self.messages[-1])
+    def __init__(self, messages: list[Message], size: int, recovered: Plan | None) -> None:
+        self.messages = messages
+        self.size = size
+        self.recovered = recovered
+        first, last = messages[0], messages[-1]
+        self.end = offset_of(last)
+        self._name = f"{offset_of(first)}-{self.end}/{first.timestamp()[1]}-{last.timestamp()[1]}"
+        # From processing.
+        self.rows: list[pl.DataFrame] = []
+        self.letters: list[DeadLetter] = []
+        self.places: dict[int, tuple[int, bytes]] = {}  # offset and key of the letters' messages
+        self.spans = 0
 
     def token(self, topic: str, partition: int) -> str:
         """The same for the same messages. Times are in it, for a topic made anew has the same offsets."""
-        first, last = self.messages[0], self.messages[-1]
-        times = f"{first.timestamp()[1]}-{last.timestamp()[1]}"
-        return f"{topic}/{partition}/{offset_of(first)}-{offset_of(last)}/{times}"
+        return f"{topic}/{partition}/{self._name}"
 
 
 def offset_of(message: Message) -> int:
@@ -105,6 +108,11 @@ class Partition:
 
     def __str__(self) -> str:
         return f"{self.topic}[{self.number}]"
+
+    @property
+    def wanted(self) -> bool:
+        """Whether messages of a planned range are missing: it must come in whole, or cannot be repeated."""
+        return self.plan is not None and self.next <= self.plan.end
 
     @property
     def busy(self) -> bool:

@@ -89,6 +89,10 @@ class Work:
             if rows.height:
                 from_offsets = offsets[first + result.finished.payloads]
                 found.rows.append(_placed(rows, partition.topic, partition.number, from_offsets))
+        for index in {letter.index for letter in found.letters}:
+            message = found.messages[index]
+            found.places[index] = offset_of(message), _bytes(message.key())
+        found.messages = []  # rows take their place
         if found.spans:
             self.span_bytes += (found.size / found.spans - self.span_bytes) / 4
         return found
@@ -108,10 +112,9 @@ class Work:
         repeated = plan.at if found.recovered is not None else None
         assert partition.seen is not None
         if found.letters:
-            places = [(offset_of(message), _bytes(message.key())) for message in found.messages]
             self._try_or_leave(
                 partition,
-                lambda: self._letters.send(found.letters, partition.topic, partition.number, places),
+                lambda: self._letters.send(found.letters, partition.topic, partition.number, found.places),
             )
         if not found.rows:
             return

@@ -472,8 +472,8 @@ def test_memory_is_bounded_while_the_store_is_down(way: Way) -> None:
         while time.monotonic() < end:
             peak = max(peak, translator.metric("spanhouse_buffer_bytes"))
             time.sleep(0.1)
-        # 260 MB wait in Kafka; 64 MiB may be held, and a little more that was on its way.
-        assert peak < 110e6
+        # 260 MB wait in Kafka; 128 MiB may be held, and a little more that was on its way.
+        assert peak < 170e6
         assert worker.memory_info().rss < 1.5e9
         way.proxy.clear()
         eventually(way.drained, 200)

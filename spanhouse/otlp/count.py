@@ -31,6 +31,19 @@ from spanhouse.otlp.wire import (
 
 
 @kernel
+def _check_entity(a: Bytes, p: int, end: int) -> int:
+    # Of an EntityRef nothing is taken, but it must be one. Returns an error or 0.
+    while p < end:
+        t, p = tag(a, p, end)
+        if p < 0:
+            return p
+        p = skip(a, p, end, t, 3)
+        if p < 0:
+            return p
+    return 0
+
+
+@kernel
 def _count_list(a: Bytes, p: int, end: int, depth: int, wanted: int, totals: Ints, owner: int) -> int:
     # Counts the fields with the tag `wanted` of one message.
     n = 0
@@ -39,9 +52,15 @@ def _count_list(a: Bytes, p: int, end: int, depth: int, wanted: int, totals: Int
         if p < 0:
             return p
         n += t == wanted
+        start = p
         p = skip(a, p, end, t, depth)
         if p < 0:
             return p
+        if t == 26 and owner == RESOURCE:
+            start, _ = length(a, start, end)
+            error = _check_entity(a, start, p)
+            if error < 0:
+                return error
     totals[owner] += min(n, MAX_ATTRIBUTES) if owner in (SCOPE, RESOURCE) else n
     return n
 

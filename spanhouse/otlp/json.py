@@ -135,11 +135,13 @@ def _put_scalar(
         stop = string(a, p, end, w)
         if stop < 0:
             return stop
-        value = find(types, entries, names, entries[entry + SUB], a, p + 1, stop - 1)
+        o = w[OUT]
+        name_end = unescape(out, o, a, p + 1, stop - 1)
+        value = find(types, entries, names, entries[entry + SUB], out, o, name_end)
         if value >= 0:
-            w[OUT] = put_varint(out, w[OUT], entries[value + TAG])
+            w[OUT] = put_varint(out, o, entries[value + TAG])
             return stop
-        if not (p + 1 < stop - 1 and load8(a, p + 1) <= 57):
+        if not (o < name_end and load8(out, o) <= 57):
             return fail(NAME, p, end, w)
     return put_number(out, kind, a, p, end, w, doubles)
 

@@ -270,12 +270,13 @@ def put_text(out: Bytes, kind: int, a: Bytes, p: int, end: int, w: Ints) -> int:
         return p
     at = w[OUT]
     o = at + 5
+    stop = unescape(out, o, a, start + 1, p - 1)
     if kind == TEXT:
-        o = unescape(out, o, a, start + 1, p - 1)
+        o = stop
     elif kind == HEX:
-        o = _put_hex_bytes(out, o, a, start + 1, p - 1)
+        o = _put_hex_bytes(out, o, out, o, stop)
     else:
-        o = _put_base64_bytes(out, o, a, start + 1, p - 1)
+        o = _put_base64_bytes(out, o, out, o, stop)
     if o < 0:
         return fail(ENCODING, start, end, w)
     put_length(out, at, o - at - 5)
@@ -301,8 +302,8 @@ def put_number(out: Bytes, kind: int, a: Bytes, p: int, end: int, w: Ints, doubl
         p = string(a, p, end, w)
         if p < 0:
             return p
-        stop = p - 1
         start += 1
+        stop = unescape(a, start, a, start, p - 1)  # in place, as a double's text is looked at once more
         special = kind == DOUBLE and _is_special(a, start, stop)
         if not special and number(a, start, stop, w) != stop:
             return fail(NUMBER, start, end, w)

@@ -77,6 +77,9 @@ _NUMBERS: Final = {
     LINK: (LINK_FLAGS, LINK_DROPPED),
 }
 
+# Words to leave between sections: none, but the fuzzer looks whether these were written to.
+GAP = 0
+
 REASONS: Final = (
     None,
     "invalid UTF-8 in attributes",
@@ -134,7 +137,7 @@ def allocate(
     at = HEADER
     for section, length in sizes.items():
         header[section] = at
-        at += (length + 1) & ~1
+        at += ((length + 1) & ~1) + GAP
     header[VIEWS] = at
     most = max(rows[:3])
     header[TEXT_END] = text_room

@@ -208,12 +208,8 @@ def varint(a: Bytes, p: int, end: int) -> tuple[int, int]:
 
 
 @inlined
-def tag(a: Bytes, p: int, end: int) -> tuple[int, int]:
-    """Read a tag: (field number << 3 | wire type, next position or error)."""
-    if p < end:
-        byte = load8(a, p)
-        if 8 <= byte < 0x80:
-            return byte, p + 1
+def _any_tag(a: Bytes, p: int, end: int) -> tuple[int, int]:
+    # As `tag`, with field number 0 as good as others: protobuf's parser does not look at it inside groups.
     value = int64(0)
     for i in range(5):
         if p >= end:
@@ -222,12 +218,21 @@ def tag(a: Bytes, p: int, end: int) -> tuple[int, int]:
         p += 1
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
-            if value > 0xFFFFFFFF:
-                return int64(0), VARINT
-            if value < 8:
-                return int64(0), FIELD_ZERO
-            return value, p
+            return (value, p) if value <= 0xFFFFFFFF else (int64(0), VARINT)
     return int64(0), VARINT
+
+
+@inlined
+def tag(a: Bytes, p: int, end: int) -> tuple[int, int]:
+    """Read a tag: (field number << 3 | wire type, next position or error)."""
+    if p < end:
+        byte = load8(a, p)
+        if 8 <= byte < 0x80:
+            return byte, p + 1
+    value, p = _any_tag(a, p, end)
+    if p >= 0 and value < 8:
+        return int64(0), FIELD_ZERO
+    return value, p
 
 
 @inlined
@@ -278,7 +283,7 @@ def _skip_group(a: Bytes, p: int, end: int, field: int, depth: int) -> int:
     while level > 0:
         if depth + level > MAX_DEPTH:
             return DEPTH
-        t, p = tag(a, p, end)
+        t, p = _any_tag(a, p, end)
         if p < 0:
             return p
         if t & 7 == 3:

@@ -97,19 +97,19 @@ def test_truncation_at_every_byte_is_seen_as_protobuf_sees_it():
             assert rows.get(index, 0) == len(spans)
 
 
-@pytest.mark.parametrize(
-    ("broken", "reason"),
-    [
-        (b"\x0a\x7f", "truncated"),
-        (b"\x08" + b"\x80" * 10 + b"\x01", "a varint is too long"),
-        (b"\x02\x00", "field number 0"),
-        (b"\x0e", "unknown wire type"),
-        (b"\x0c", "an end-group tag without its start"),
-        (b"\x13\x1c", "an end-group tag without its start"),
-        (b"\x13" * 101 + b"\x14" * 101, "nested more than 100 levels deep"),
-        (b"\x12\xff\xff\xff\xff\x7f", "a length over 2 GiB"),
-    ],
-)
+BROKEN = [
+    (b"\x0a\x7f", "truncated"),
+    (b"\x08" + b"\x80" * 10 + b"\x01", "a varint is too long"),
+    (b"\x02\x00", "field number 0"),
+    (b"\x0e", "unknown wire type"),
+    (b"\x0c", "an end-group tag without its start"),
+    (b"\x13\x1c", "an end-group tag without its start"),
+    (b"\x13" * 101 + b"\x14" * 101, "nested more than 100 levels deep"),
+    (b"\x12\xff\xff\xff\xff\x7f", "a length over 2 GiB"),
+]
+
+
+@pytest.mark.parametrize(("broken", "reason"), BROKEN)
 def test_a_malformed_payload_does_not_touch_the_others(broken, reason):
     good = request()
     decoded = decode(good, broken, b"", good)

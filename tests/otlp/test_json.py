@@ -154,6 +154,19 @@ def test_escapes():
     )
 
 
+def test_escapes_are_read_in_strings_of_all_kinds():
+    """PHP writes the slashes in base64 as `\\/`."""
+    fields = r"""{"traceId":"\u0035b","kind":"SPAN\u005fKIND_CLIENT","flags":"\u0033",
+        "status":{"code":"\u0032"},
+        "attributes":[{"key":"a","value":{"bytesValue":"-\/8="}},
+        {"key":"b","value":{"doubleValue":"1.\u0035"}},
+        {"key":"c","value":{"doubleValue":"\u002dInfinity"}},{"key":"d","value":{"intValue":"\u002d12"}}]}"""
+    (found,) = parse(SPANS % fields.encode()).resource_spans[0].scope_spans[0].spans
+    assert (found.trace_id, found.kind, found.flags, found.status.code) == (b"\x5b", 3, 3, 2)
+    a, b, c, d = (attribute.value for attribute in found.attributes)
+    assert (a.bytes_value, b.double_value, c.double_value, d.int_value) == (b"\xfb\xff", 1.5, -math.inf, -12)
+
+
 def test_base64_standard_or_for_urls_with_or_without_padding():
     for text in ("+/8=", "-_8=", "+/8", "-_8"):
         assert value({"bytesValue": text}).bytes_value == b"\xfb\xff"
@@ -202,6 +215,9 @@ SPANS = b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}'
         (SPANS % b'{"startTimeUnixNano":1.5}', "bad number at byte 64"),
         (SPANS % b'{"flags":4294967296}', "number out of range at byte 52"),
         (SPANS % b'{"startTimeUnixNano":"1 "}', "bad number at byte 65"),
+        (SPANS % rb'{"startTimeUnixNano":"1\n"}', "bad number at byte 65"),
+        (SPANS % rb'{"kind":"\u0053PAN_KIND_X"}', "unknown name of an enum's value at byte 51"),
+        (SPANS % rb'{"traceId":"\n"}', "bad hex or base64 at byte 54"),
     ],
 )
 def test_what_is_malformed_is_named_with_its_place(body, reason):
