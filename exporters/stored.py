@@ -10,6 +10,8 @@ import polars as pl
 
 # Rows whose day may have expired meanwhile are not looked for.
 KEPT: Final = timedelta(days=88)
+# The same of tables beside `agent_events`.
+KEPT_BESIDE: Final = timedelta(days=5)
 
 # Traces in one question; a parameter over 128 kB is refused by servers.
 _TRACES: Final = 2_000

@@ -130,7 +130,7 @@ class TakeContent:
         return [name for name in bare if self._content.of_key(_key(name)) != 0]
 
     def _kinds_of(self, key: str, scopes: _Distinct) -> _Kinds:
-        of_scope = [self._content.kind("", key, scope) for scope in scopes.texts]
+        of_scope = [self._content.kind(None, key, scope) for scope in scopes.texts]
         kinds: _Kinds = np.array(of_scope, np.int8)[scopes.codes]
         return kinds
 
@@ -189,7 +189,7 @@ class TakeContent:
         distinct, places = np.unique(codes, return_inverse=True)
         kinds = []
         for code in distinct.tolist():
-            event = ""
+            event = None
             if events is not None:
                 code, of_event = divmod(code, len(events.texts))
                 event = events.texts[of_event]

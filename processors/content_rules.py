@@ -29,7 +29,7 @@ class ContentRule:
 
     Attributes:
         kind: one of CONTENT_KINDS, or KEPT.
-        events: the names of the events they belong to, '' for those of the span; `*` stands for any text.
+        events: the names of the events they belong to, none for those of the span; `*` stands for any text.
         keys: their keys; the same.
         scopes: the rule holds for these scopes only, for all where there are none; the same.
     """
@@ -65,7 +65,7 @@ def _rule(file: MappingFile, what: str, kind: str, node: yaml.Node) -> ContentRu
                 file.fail(key_node, f"{what}.where: '{key}' cannot be asked for, only 'scope'")
             scopes = file.one_or_more(value, f"{what}.where.scope")
     keys = file.one_or_more(entries["span" if "span" in entries else "attribute"][1], what)
-    events = file.one_or_more(entries["event"][1], what) if "event" in entries else ("",)
+    events = file.one_or_more(entries["event"][1], what) if "event" in entries else ()
     return ContentRule(kind, events, keys, scopes)
 
 
@@ -79,7 +79,7 @@ class Content:
         self._rules = [
             (
                 0 if rule.kind == KEPT else CONTENT_KINDS.index(rule.kind) + 1,
-                _pattern(rule.events),
+                _pattern(rule.events) if rule.events else None,
                 _pattern(rule.keys),
                 _pattern(rule.scopes) if rule.scopes else None,
             )
@@ -91,23 +91,20 @@ class Content:
 
     def _of_event(self, name: str) -> bool:
         """Whether events of this name have content."""
-        return bool(name) and any(event.fullmatch(name) for _, event, _, _ in self._rules)
+        return any(events is not None and events.fullmatch(name) for _, events, _, _ in self._rules)
 
     def _of_key(self, key: str) -> int:
         """The kind of a span's attribute, ASK where its scope decides."""
-        for kind, event, keys, scopes in self._rules:
-            if event.fullmatch("") and keys.fullmatch(key):
+        for kind, events, keys, scopes in self._rules:
+            if events is None and keys.fullmatch(key):
                 return kind if scopes is None else ASK
         return 0
 
-    def _kind(self, event: str, key: str, scope: str) -> int:
-        """The kind of an attribute of an event, '' for the span itself, of a scope's spans."""
+    def _kind(self, event: str | None, key: str, scope: str) -> int:
+        """The kind of an attribute of an event, None for the span itself, of a scope's spans."""
         for kind, events, keys, scopes in self._rules:
-            if (
-                events.fullmatch(event)
-                and keys.fullmatch(key)
-                and (scopes is None or scopes.fullmatch(scope))
-            ):
+            of_event = events is None if event is None else events is not None and events.fullmatch(event)
+            if of_event and keys.fullmatch(key) and (scopes is None or scopes.fullmatch(scope)):
                 return kind
         return 0
 

@@ -167,7 +167,8 @@ class ClickHouseHttp:
         request: Request | None = None
         try:
             reads_content = authenticate(http, *self._credentials, self._content_reader)
-            server = self._content_server if reads_content else self._server
+            # Who may write tables may read all of them.
+            server = self._server if self._readonly and not reads_content else self._content_server
             request = await parse(http, readonly=self._readonly)
             return await self._in_turn(lambda: self._run(http, server, request))
         except ClickHouseError as error:
