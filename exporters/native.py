@@ -32,16 +32,17 @@ _KIND: Final = (
     "Enum8('empty' = 0, 'bool' = 2, 'int' = 3, 'double' = 4, 'array' = 5, 'kvlist' = 6, 'bytes' = 7)"
 )
 
-# ClickHouse's type of each column of `rows.ROW` but attribute lists and lists of structs.
+# ClickHouse's type of each column of `rows.ROW` but attribute lists and lists of structs, and of the tables
+# beside it (`beside`).
 TYPES: Final = {
     "ts": _TIME,
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id", "session_id", "user_id_hash", "error_message",
-                     "status_message", "trace_state"), _TEXT),
+                     "status_message", "trace_state", "text"), _TEXT),
     **dict.fromkeys(
         ("name", "kind", "service", "service_version", "env", "tenant_id", "agent", "workflow", "provider",
          "model", "operation", "route", "tool_name", "prompt_name", "prompt_version", "experiment", "variant",
          "status", "error_type", "cost_source", "span_kind", "scope", "scope_version", "scope_schema_url",
-         "resource_schema_url", "promoted", "topic"), _WORD),
+         "resource_schema_url", "promoted", "topic", "event", "key"), _WORD),
     "latency_ms": "Float64",
     "ttft_ms": "Nullable(Float64)",
     **dict.fromkeys(("tokens_prompt", "tokens_completion", "tokens_cache_read", "tokens_cache_write",
@@ -49,7 +50,8 @@ TYPES: Final = {
     "cost_usd": "Decimal(18, 10)",
     "cost_computed_usd": "Nullable(Decimal(18, 10))",
     **dict.fromkeys(("flags", "scope_dropped", "resource_dropped", "dropped_attributes", "dropped_events",
-                     "dropped_links"), "UInt32"),
+                     "dropped_links", "number", "bytes"), "UInt32"),
+    "truncated": "Bool",
     "partition": "Int32",
     "offset": "Int64",
     "ingested_at": "DateTime64(3, 'UTC')",
@@ -199,7 +201,10 @@ class _Columns:
 
 
 def _numbers(column: pa.Array) -> NDArray[Any]:
-    """Numbers as the table has them: of a Decimal the lower half."""
+    """Numbers as the table has them: of a Decimal the lower half, of a Boolean a byte."""
+    if pa.types.is_boolean(column.type):
+        flags: NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
+        return flags.view(np.uint8)
     values = numbers(column)
     return values if values.ndim == 1 else np.ascontiguousarray(values[:, 0])
 

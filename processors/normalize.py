@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
-from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, load
+from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, read
 from spanhouse.processors.models import one_form
 from spanhouse.views import array, distinct, stack
 
@@ -55,13 +55,16 @@ class Normalize:
     Attributes:
         wanted: raw columns for the decoder, with their types.
         targets: raw column -> row column that can stand for it (`rows.finish`).
+        content: the tables' rules for what is content, in order of preference.
     """
 
     def __init__(self, mappings: Sequence[Path] = ()) -> None:
         self._rules: dict[str, list[Rule]] = {column: [] for column in COLUMNS}
         self.wanted: dict[str, type[pl.DataType]] = {}
         self.targets: dict[str, str] = {}
-        files = [(path, load(path)) for path in (*mappings, *(MAPPINGS / name for name in BUILT_IN))]
+        dialects = [(path, read(path)) for path in (*mappings, *(MAPPINGS / name for name in BUILT_IN))]
+        files = [(path, dialect.columns) for path, dialect in dialects]
+        self.content = [rule for _, dialect in dialects for rule in dialect.content]
         for _, columns in files:
             for column, rules in columns.items():
                 self._rules[column] += rules

@@ -259,7 +259,7 @@ class _Changes:
         return any(old.len() for old, _ in changes) or any(map(self._concern, scan.attributes.values()))
 
     def _attributes(self, attributes: pl.DataFrame, scan: Attributes) -> pl.DataFrame:
-        key, value, kind = attributes.get_columns()
+        key, value, kind = (attributes[name] for name in ("key", "value", "type"))
         masked = _replace(_replace(value, scan.plain, self.plain), scan.json, self.json)
         is_dropped = key.is_in(self.dropped & scan.keys)
         if self.hashes:
@@ -272,13 +272,11 @@ class _Changes:
             return attributes
         metrics.SCRUBBED.labels("dropped").inc(int(is_dropped.sum()))
         metrics.SCRUBBED.labels("key").inc(int(is_secret.sum()))
-        return pl.DataFrame(
-            [
-                name,
-                masked.set(is_secret, "[key]"),
-                kind.set(is_secret, ValueType.STRING),
-                (~is_dropped).alias(KEEP),
-            ]
+        return attributes.with_columns(
+            name,
+            masked.set(is_secret, "[key]"),
+            kind.set(is_secret, ValueType.STRING),
+            (~is_dropped).alias(KEEP),
         )
 
 

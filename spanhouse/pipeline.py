@@ -196,7 +196,7 @@ class Pipeline:
     def _insert_loop(self) -> None:
         while batches := self._take_ready():
             try:
-                stored = self._insert(pl.concat([batch.finished.rows for batch in batches]))
+                stored = self._insert(pl.concat([batch.finished.rows for batch in batches], how="diagonal"))
             except BaseException as error:  # told to every sender; the next batch may succeed
                 self._doubtful = True
                 outcome = error if isinstance(error, Unavailable) else Unavailable(str(error))

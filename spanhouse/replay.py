@@ -148,7 +148,7 @@ class _Replay:
         found = [rows for rows in self._rows(batch) if rows.height]
         if not found:
             return
-        rows = pl.concat(found)
+        rows = pl.concat(found, how="diagonal")
         count = rows.height
         rows, keys = self._seen.without_repeated(rows)
         rows = self._missing(rows)
@@ -248,7 +248,7 @@ def replay(config: Config, source: Source, *, dry_run: bool) -> int:
         log.warning("%s", note)
     with _target(config, dry_run=dry_run) as (target, processors):
         run = _Replay(
-            build_processing(processors),
+            build_processing(processors, config.content.kept_bytes),
             target,
             stop,
             dry_run=dry_run,

@@ -125,7 +125,9 @@ def run_worker(config: Config, beats: int, *, shared: bool) -> int:
     store = server(config)
     if not _check(store, stop, beats):
         return 0
-    receivers = _build(config, build_processing(processors), store, stop, shared=shared)
+    receivers = _build(
+        config, build_processing(processors, config.content.kept_bytes), store, stop, shared=shared
+    )
 
     def beat() -> None:
         while True:  # also while it stores the last

@@ -115,7 +115,7 @@ class _Inlets:
     def __init__(self, config: Config, receivers: Sequence[str], store: Store) -> None:
         exporter = EmbeddedClickHouse(store)
         # One for both: limits of distinct values are the store's, and a trace may come both ways.
-        processing = build_processing(store_processors(config, store))
+        processing = build_processing(store_processors(config, store), config.content.kept_bytes)
         self.pipeline: Pipeline | None = None
         if "otlp" in receivers:
             self.pipeline = Pipeline(processing, exporter, max_queue_bytes=config.max_queue_bytes)
@@ -215,6 +215,7 @@ def _servers(
             address.port,
             user=settings.user,
             password=settings.password,
+            content_reader=(config.content.user, config.content.password),
             limits=Limits(
                 max_rows=settings.max_rows,
                 max_seconds=settings.max_seconds,
