@@ -14,7 +14,7 @@ $(BIN)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@echo "compiling the decoder for this machine, once, about half a minute ..."
-	@$(BIN)/python -c "from spanhouse import dedup; from spanhouse.otlp import decode; decode.warm_up(); dedup.warm_up()"
+	@$(BIN)/python -m spanhouse.warm_up
 	@touch $@
 
 $(BIN)/.installed-test: $(BIN)/.installed

@@ -16,6 +16,7 @@ import pyarrow as pa
 from spanhouse import rollups
 from spanhouse.errors import Unavailable
 from spanhouse.exporters import native
+from spanhouse.exporters.beside import split
 from spanhouse.exporters.stored import Stored
 from spanhouse.store import EVERY_BLOCK, Store, query_text, quote
 
@@ -42,7 +43,7 @@ class EmbeddedClickHouse(Stored):
         self._tokens: deque[str] = deque(maxlen=_TOKENS)
 
     def insert(self, rows: pl.DataFrame, *, token: str = "", repeated: datetime | None = None) -> None:
-        """Store rows (columns of `rows.ROW`); when it returns, they and the rollups are there, once.
+        """Store rows (columns of `rows.ROW` and `rows.BESIDE`); they and the rollups are there then, once.
 
         Args:
             rows: with a token or `repeated`, such as `Stored.missing` takes.
@@ -58,8 +59,14 @@ class EmbeddedClickHouse(Stored):
                 rows = self.missing(rows)
             if token:
                 self._tokens.append(token)
+            rows, beside = split(rows)
+            # First, as the spans' own rows then tell that all is there. Whoever sends a span again is not
+            # known, so what is there is always looked for.
+            for table, more in beside.items():
+                if (more := self.without_stored(more, table)).height:
+                    self._insert(more, table)
             if rows.height:
-                self._insert(rows)
+                self._insert(rows, TABLE)
 
     def _repair(self) -> None:
         """After a failed insert: its rows may be there and the rollups not count them, as after a crash."""
@@ -73,7 +80,7 @@ class EmbeddedClickHouse(Stored):
                 raise Unavailable(f"the store's rollups cannot be made anew: {error}") from error
             self._store.rollups_doubtful = False
 
-    def _insert(self, rows: pl.DataFrame) -> None:
+    def _insert(self, rows: pl.DataFrame, table: str) -> None:
         columns = ", ".join(f"`{name}`" for name in native.names(rows.columns))
         try:
             with _memory_file() as file:
@@ -83,7 +90,7 @@ class EmbeddedClickHouse(Stored):
                 # Not by `send_insert`: it reports success where the rows could not be written (chDB 26.9,
                 # a full disk).
                 self._inserting.query(
-                    f"INSERT INTO {TABLE} ({columns}) FROM INFILE '/dev/fd/{file.fileno()}' "
+                    f"INSERT INTO {table} ({columns}) FROM INFILE '/dev/fd/{file.fileno()}' "
                     f"SETTINGS {EVERY_BLOCK} FORMAT Native"
                 )
         except (RuntimeError, OSError) as error:

@@ -21,8 +21,9 @@ from spanhouse import metrics, rollups
 from spanhouse.cluster import DEDUPLICATION_SECONDS
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters import native
+from spanhouse.exporters.beside import split
 from spanhouse.exporters.clickhouse_address import MIGRATE, Address
-from spanhouse.exporters.stored import KEPT, Stored
+from spanhouse.exporters.stored import KEPT, KEPT_BESIDE, Stored
 from spanhouse.rollups import Mended
 from spanhouse.store import query_text, schema_version
 
@@ -95,8 +96,8 @@ class ClickHouseServer(Stored):
         """Store `rows`; when it returns every row is there exactly once, and the rollups count it.
 
         Args:
-            rows: columns of `rows.ROW`. With topic, partition and offset the rows of one contiguous
-                range of offsets of one partition; without them rows that came by OTLP.
+            rows: columns of `rows.ROW` and `rows.BESIDE`. With topic, partition and offset the rows of one
+                contiguous range of offsets of one partition; without them rows that came by OTLP.
             token: names these rows. With the same token come the same rows.
             repeated: since when an earlier attempt may have stored the rows or a part of them.
 
@@ -105,6 +106,10 @@ class ClickHouseServer(Stored):
         """
         if rows.is_empty():
             return
+        rows, beside = split(rows)
+        # First, as the spans' own rows then tell that all is there.
+        for table, more in beside.items():
+            self._insert_beside(more, table, token, repeated is not None)
         if repeated is None:
             self._insert(rows, token)
             return
@@ -123,6 +128,22 @@ class ClickHouseServer(Stored):
         with self._lock:
             self._doubtful.update(hours.dt.epoch("s").to_list())
 
+    def _insert_beside(self, rows: pl.DataFrame, table: str, token: str, repeated: bool) -> None:
+        """Insert what is not there: a sender may send spans again with others, and so with another token.
+
+        A server without replication may say of a token that it has the rows and not have them, see `_heal`.
+        """
+        rows = self.without_stored(rows, table)
+        if rows.is_empty():
+            return
+        self._insert(rows, token, table)
+        for number in range(_HEALS if repeated else 0):
+            rows = self.without_stored(rows.filter(pl.col("ts") > datetime.now(UTC) - KEPT_BESIDE), table)
+            if rows.is_empty():
+                return
+            log.warning("%d rows of %s are not in %s although ClickHouse knows it", rows.height, token, table)
+            self._insert(rows, f"{token} again {number}", table)
+
     def _heal(self, rows: pl.DataFrame, token: str) -> None:
         """Insert what is still missing.
 
@@ -137,16 +158,16 @@ class ClickHouseServer(Stored):
             self._insert(missing, f"{token} again {number}")
         raise Unavailable(f"{self._address.name} has not all rows of {token} after {_HEALS} more inserts")
 
-    def _insert(self, rows: pl.DataFrame, token: str) -> None:
-        data = b"".join(native.block(rows))
+    def _insert(self, rows: pl.DataFrame, token: str, table: str = TABLE) -> None:
         with self._client() as client:
             client.raw_insert(
-                TABLE,
+                table,
                 [f"`{name}`" for name in native.names(rows.columns)],
                 # Of bytes the client itself would send a second time when it gets no answer, and not say so.
-                (part for part in (data,)),
+                native.compressed(rows),
                 self._settings(client, token),
                 fmt="Native",
+                compression="lz4",
             )
 
     def _settings(self, client: Client, token: str) -> dict[str, Any]:

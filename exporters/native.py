@@ -9,12 +9,13 @@ https://clickhouse.com/docs/interfaces/formats/Native
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from lz4.frame import LZ4FrameCompressor
 from numpy.typing import NDArray
 
 from spanhouse.batch import ValueType
@@ -31,16 +32,17 @@ _KIND: Final = (
     "Enum8('empty' = 0, 'bool' = 2, 'int' = 3, 'double' = 4, 'array' = 5, 'kvlist' = 6, 'bytes' = 7)"
 )
 
-# ClickHouse's type of each column of `rows.ROW` but attribute lists and lists of structs.
+# ClickHouse's type of each column of `rows.ROW` but attribute lists and lists of structs, and of the tables
+# beside it (`beside`).
 TYPES: Final = {
     "ts": _TIME,
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id", "session_id", "user_id_hash", "error_message",
-                     "status_message", "trace_state"), _TEXT),
+                     "status_message", "trace_state", "text"), _TEXT),
     **dict.fromkeys(
         ("name", "kind", "service", "service_version", "env", "tenant_id", "agent", "workflow", "provider",
          "model", "operation", "route", "tool_name", "prompt_name", "prompt_version", "experiment", "variant",
          "status", "error_type", "cost_source", "span_kind", "scope", "scope_version", "scope_schema_url",
-         "resource_schema_url", "promoted", "topic"), _WORD),
+         "resource_schema_url", "promoted", "topic", "event", "key"), _WORD),
     "latency_ms": "Float64",
     "ttft_ms": "Nullable(Float64)",
     **dict.fromkeys(("tokens_prompt", "tokens_completion", "tokens_cache_read", "tokens_cache_write",
@@ -48,7 +50,8 @@ TYPES: Final = {
     "cost_usd": "Decimal(18, 10)",
     "cost_computed_usd": "Nullable(Decimal(18, 10))",
     **dict.fromkeys(("flags", "scope_dropped", "resource_dropped", "dropped_attributes", "dropped_events",
-                     "dropped_links"), "UInt32"),
+                     "dropped_links", "number", "bytes"), "UInt32"),
+    "truncated": "Bool",
     "partition": "Int32",
     "offset": "Int64",
     "ingested_at": "DateTime64(3, 'UTC')",
@@ -69,10 +72,11 @@ _FIELDS: Final = {
 _VERSION: Final = (1).to_bytes(8, "little")
 # About what texts of a row take, with their places.
 _ROW_BYTES: Final = 512
+_PIECE_BYTES: Final = 64 << 10
 
 
 def block(rows: pl.DataFrame) -> list[bytes | memoryview]:
-    """The block, in parts to be written one after the other.
+    """The block, in parts to be written one after the other before this thread makes another block.
 
     Args:
         rows: columns of `rows.ROW`, and others of the table's that are in TYPES.
@@ -88,6 +92,21 @@ def block(rows: pl.DataFrame) -> list[bytes | memoryview]:
             found = texts[part] if isinstance(part, int) else part
             parts.append(found if isinstance(found, bytes) else found.data)
     return parts
+
+
+def compressed(rows: pl.DataFrame) -> Generator[bytes, None, None]:
+    """The block as an LZ4 frame, a tenth of it, in pieces to be sent one after the other.
+
+    Sending costs more than compressing, even to the same machine.
+    """
+    lz4 = LZ4FrameCompressor()
+    waiting = bytearray(lz4.begin())
+    for part in block(rows):
+        waiting += lz4.compress(part)
+        if len(waiting) >= _PIECE_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting) + lz4.flush()
 
 
 def names(columns: Iterable[str]) -> list[str]:
@@ -182,7 +201,10 @@ class _Columns:
 
 
 def _numbers(column: pa.Array) -> NDArray[Any]:
-    """Numbers as the table has them: of a Decimal the lower half."""
+    """Numbers as the table has them: of a Decimal the lower half, of a Boolean a byte."""
+    if pa.types.is_boolean(column.type):
+        flags: NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
+        return flags.view(np.uint8)
     values = numbers(column)
     return values if values.ndim == 1 else np.ascontiguousarray(values[:, 0])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,6 +19,8 @@ WORD: Final = 1
 # Serialization of LowCardinality: that all distinct texts are given with the numbers, of one, two or four
 # bytes.
 _WITH_KEYS: Final = 1 << 9 | 1 << 10
+_MOST_KEPT: Final = 64 << 20
+_kept: Final = threading.local()
 # More than a store may write past the end of what it is for.
 _SLACK: Final = 16
 
@@ -117,6 +120,8 @@ def written(
 ) -> list[NDArray[np.uint8]]:
     """Each column in Native, without its name, its type and a LowCardinality's version.
 
+    They lie in memory that the thread's next call takes again: fresh pages would cost more than the writing.
+
     Args:
         columns: the texts.
         kinds: TEXT or WORD for each.
@@ -129,7 +134,9 @@ def written(
     begins = np.zeros(len(at) + 1, np.int64)
     codes = np.empty(int(at[:, 1].max(initial=0)), np.int32)
     memo, few = np.empty(3 * MEMO, np.int64), FEW
-    out = np.empty(room + _SLACK, np.uint8)
+    out: NDArray[np.uint8] = getattr(_kept, "out", np.empty(0, np.uint8))
+    if len(out) < room + _SLACK:
+        out = np.empty(room + _SLACK, np.uint8)
     done = 0
     while done < len(at):
         firsts, table = np.empty(few, np.int64), np.empty(2 * few, np.int64)
@@ -141,4 +148,5 @@ def written(
             larger = np.empty(2 * len(out), np.uint8)
             larger[: begins[done]] = out[: begins[done]]
             out = larger
+    _kept.out = out if len(out) <= _MOST_KEPT else np.empty(0, np.uint8)
     return [out[begin:end] for begin, end in zip(begins.tolist(), begins[1:].tolist(), strict=False)]

@@ -10,6 +10,8 @@ import polars as pl
 
 # Rows whose day may have expired meanwhile are not looked for.
 KEPT: Final = timedelta(days=88)
+# The same of tables beside `agent_events`.
+KEPT_BESIDE: Final = timedelta(days=5)
 
 # Traces in one question; a parameter over 128 kB is refused by servers.
 _TRACES: Final = 2_000
@@ -34,13 +36,14 @@ class Stored(ABC):
         """trace_id and span_id of the rows stored last, wherever they came from."""
         return self.query("spans_of_last_hour")
 
-    def existing(self, keys: pl.DataFrame) -> pl.DataFrame:
-        """Which of the spans `keys` (trace_id, span_id, ts) are stored: their trace_id and span_id."""
+    def existing(self, keys: pl.DataFrame, table: str = "agent_events") -> pl.DataFrame:
+        """Which of the spans `keys` (trace_id, span_id, ts) have rows: their trace_id and span_id."""
         found = [pl.DataFrame(schema=dict.fromkeys(_IDS, pl.String))]
         for part in keys.sort("ts").iter_slices(_TRACES):
             nanoseconds = part["ts"].dt.epoch("ns")
             stored = self.query(
                 "stored_spans",
+                table=table,
                 traces=part["trace_id"].unique().to_list(),
                 earliest=nanoseconds.min(),
                 latest=nanoseconds.max(),
@@ -66,6 +69,11 @@ class Stored(ABC):
             else keys.join(self.existing(keys), on=_IDS, how="anti")
         )
         return rows[missing["row"].sort()]
+
+    def without_stored(self, rows: pl.DataFrame, table: str) -> pl.DataFrame:
+        """Those rows of a table beside `agent_events` whose span has none there; see `beside.split`."""
+        keys = rows.select(*_IDS, "ts").unique(maintain_order=True)
+        return rows.join(self.existing(keys, table), on=_IDS, how="anti", maintain_order="left")
 
     def _not_of_offsets(self, keys: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         nanoseconds = keys["ts"].dt.epoch("ns")

@@ -117,7 +117,7 @@ class Guard:
         now = self._now_ns()
         earliest, latest = max(now - self._max_age_ns, 0), now + self._max_future_ns
         start, end = batch["start_ns"].to_numpy(), batch["end_ns"].to_numpy()
-        ids = arrays(batch.select(*_IDS))
+        ids = arrays(batch, _IDS)
         odd = odd_ids(stack(ids.values()), list(_IDS.values()), [name == "parent_span_id" for name in _IDS])
         bad = {} if odd is None else dict(zip(_IDS, odd, strict=True))
         bad |= {
@@ -168,7 +168,7 @@ class Guard:
         kept = None
         if batch["reject"].null_count() < batch.height:
             kept = batch["reject"].is_null()
-        columns = arrays(batch.select(name for name in DIMENSIONS if name in batch.columns))
+        columns = arrays(batch, [name for name in batch.columns if name in DIMENSIONS])
         found = distinct(stack(columns.values()), None if kept is None else kept.to_numpy().view(np.uint8))
         changed = []
         now = self._now_ns()

@@ -16,7 +16,8 @@ import polars as pl
 import yaml
 
 from spanhouse.batch import DECODED, KINDS, NORMALIZED, Schema
-from spanhouse.errors import UserError
+from spanhouse.processors.content_rules import ContentRule, read_content
+from spanhouse.processors.mapping_file import MappingFile
 
 # Columns that rules may fill besides a row's own; they are not stored.
 # `normalize` reads tokens_total, `price` the others.
@@ -32,6 +33,7 @@ COLUMNS: Final[Schema] = {
 }
 STATUSES: Final = ("unset", "ok", "error")  # by OTLP's StatusCode
 
+_SECTIONS: Final = ("columns", "content")
 _ATTRIBUTE_SOURCES: Final = ("span", "resource", "scope")
 _UNITS_MS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "time": 1.0}
 # Which parts a total may have been counted without.
@@ -58,6 +60,7 @@ class Rule:
         excludes: token columns that the source's number was counted without.
         repeats: token columns that the source's number counts twice.
         where: (column or raw column, its values); one that ends in `*` is a beginning.
+        guess: whether it is asked only where no other rule gives a value.
         line: where the rule stands in its file.
     """
 
@@ -75,6 +78,7 @@ class Rule:
     excludes: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    guess: bool = False
     line: int = 0
 
     @property
@@ -99,60 +103,71 @@ class Rule:
         return bool(self.paths or self.match or self.is_time)
 
 
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a mapping file says.
+
+    Attributes:
+        columns: rules by column, in order of preference.
+        content: which attributes are prompts, completions and the like; the first that matches holds.
+    """
+
+    columns: dict[str, list[Rule]]
+    content: list[ContentRule]
+
+
+def read(path: Path) -> Dialect:
+    """Read a mapping file. Raises UserError naming file, line and key."""
+    file = MappingFile(path)
+    top = file.mapping(file.root, "the file")
+    for key, (node, _) in top.items():
+        if key not in _SECTIONS:
+            file.fail(node, f"{key}: unknown key; a mapping's keys are {', '.join(_SECTIONS)}")
+    return Dialect(
+        _Columns(file).read(top["columns"][1]) if "columns" in top else {},
+        read_content(file, top["content"][1]) if "content" in top else [],
+    )
+
+
 def load(path: Path) -> dict[str, list[Rule]]:
-    """Rules by column, in order of preference. Raises UserError naming file, line and key."""
-    return _File(path).columns()
+    """Only the rules by column."""
+    return read(path).columns
 
 
-class _File:
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            self._root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the mapping: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UserError(f"{path}: the mapping is not UTF-8 text") from error
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
-            raise UserError(f"{path}, line {line}: not valid YAML: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise UserError(f"{path}: not valid YAML: {error}") from error
+class _Columns:
+    """Reads what stands under `columns`."""
 
-    def columns(self) -> dict[str, list[Rule]]:
-        if self._root is None:
-            raise UserError(f"{self._path}: the mapping is empty; it needs the key 'columns'")
-        top = self._mapping(self._root, "the file")
-        for key, (node, _) in top.items():
-            if key != "columns":
-                self._fail(node, f"{key}: unknown key; the one key of a mapping is 'columns'")
-        if "columns" not in top:
-            self._fail(self._root, "the key 'columns' is missing")
+    def __init__(self, file: MappingFile) -> None:
+        self._file = file
+
+    def read(self, node: yaml.Node) -> dict[str, list[Rule]]:
         rules: dict[str, list[Rule]] = {}
-        for column, (node, value) in self._mapping(top["columns"][1], "columns").items():
+        for column, (key, value) in self._file.mapping(node, "columns").items():
             if column not in COLUMNS:
-                self._fail(node, f"{column}: no such column; there are {', '.join(COLUMNS)}")
-            if not isinstance(value, yaml.SequenceNode):
-                self._fail(value, f"{column}: must be a list of rules")
-            rules[column] = [self._rule(column, item) for item in value.value]
+                self._file.fail(key, f"{column}: no such column; there are {', '.join(COLUMNS)}")
+            rules[column] = [self._rule(column, item) for item in self._file.rules(value, column)]
         return rules
 
     def _rule(self, column: str, node: yaml.Node) -> Rule:
-        entries = self._mapping(node, column)
+        entries = self._file.mapping(node, column)
         readers: dict[str, Callable[[yaml.Node, str], Any]] = {
-            "values": self._values, "starts_with": self._texts, "skip": self._texts, "excludes": self._texts,
-            "repeats": self._texts, "json": self._one_or_more, "where": self._where,
-        }  # fmt: skip
+            **dict.fromkeys(("starts_with", "skip", "excludes", "repeats"), self._file.texts),
+            "values": self._file.values,
+            "json": self._file.one_or_more,
+            "where": self._where,
+        }
         known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values",
-                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where")  # fmt: skip
+                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where", "guess")  # fmt: skip
         got: dict[str, Any] = {}
         for key, (key_node, value) in entries.items():
             if key not in known:
-                self._fail(key_node, f"{column}: unknown key '{key}'; a rule's keys are {', '.join(known)}")
-            got[key] = readers.get(key, self._text)(value, f"{column}.{key}")
+                self._file.fail(
+                    key_node, f"{column}: unknown key '{key}'; a rule's keys are {', '.join(known)}"
+                )
+            got[key] = readers.get(key, self._file.text)(value, f"{column}.{key}")
 
         def fail(key: str, text: str) -> NoReturn:
-            self._fail(entries[key][0] if key in entries else node, f"{column}: {text}")
+            self._file.fail(entries[key][0] if key in entries else node, f"{column}: {text}")
 
         self._check(column, got, fail)
         return Rule(
@@ -170,6 +185,7 @@ class _File:
             excludes=tuple(f"tokens_{part}" for part in got.get("excludes", ())),
             repeats=tuple(f"tokens_{part}" for part in got.get("repeats", ())),
             where=got.get("where", ()),
+            guess="guess" in got,
             line=node.start_mark.line + 1,
         )
 
@@ -203,53 +219,22 @@ class _File:
         for key in ("excludes", "repeats"):
             if not {*got.get(key, ())} <= {*parts}:
                 fail(key, f"'{key}' may name {', '.join(parts)}" if parts else f"'{key}' is for totals")
+        if got.get("guess", "true") != "true" or ("guess" in got and not is_text):
+            fail("guess", "'guess' is 'true' or left out, and for columns of text")
         for name, _ in got.get("where", ()):
-            if name in COLUMNS and column not in _PARTS:
-                fail("where", f"only rules for {' and '.join(_PARTS)} can ask for '{name}'")
+            if name in COLUMNS and column not in _PARTS and "guess" not in got:
+                fail("where", f"only rules for {' and '.join(_PARTS)}, and guesses, can ask for '{name}'")
         if "starts_with" in got and "is" not in got:
             fail("starts_with", "'starts_with' needs 'is'")
         if column == "kind" and not {got.get("is", "llm"), *got.get("values", {}).values()} <= {*KINDS}:
             fail("is" if "is" in got else "values", f"kinds are {', '.join(KINDS)}")
 
-    def _mapping(self, node: yaml.Node, what: str) -> dict[str, tuple[yaml.Node, yaml.Node]]:
-        if not isinstance(node, yaml.MappingNode):
-            self._fail(node, f"{what}: must be a mapping of keys to values")
-        if not node.value:
-            self._fail(node, f"{what}: must not be empty")
-        entries: dict[str, tuple[yaml.Node, yaml.Node]] = {}
-        for key_node, value in node.value:
-            key = self._text(key_node, what)
-            if key in entries:
-                self._fail(key_node, f"{what}: '{key}' is there twice")
-            entries[key] = (key_node, value)
-        return entries
-
     def _where(self, node: yaml.Node, what: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """Conditions: text columns by their names, anything else is an attribute of the span."""
         return tuple(
-            (key if key in _TEXT_COLUMNS else f"span:{key}", self._one_or_more(value, what))
-            for key, (_, value) in self._mapping(node, what).items()
+            (key if key in _TEXT_COLUMNS else f"span:{key}", self._file.one_or_more(value, what))
+            for key, (_, value) in self._file.mapping(node, what).items()
         )
-
-    def _one_or_more(self, node: yaml.Node, what: str) -> tuple[str, ...]:
-        is_list = isinstance(node, yaml.SequenceNode)
-        return self._texts(node, what) if is_list else (self._text(node, what),)
-
-    def _values(self, node: yaml.Node, what: str) -> dict[str, str]:
-        return {key: self._text(value, what) for key, (_, value) in self._mapping(node, what).items()}
-
-    def _texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:
-        if not isinstance(node, yaml.SequenceNode):
-            self._fail(node, f"{what}: must be a list")
-        return tuple(self._text(item, what) for item in node.value)
-
-    def _text(self, node: yaml.Node, what: str) -> str:
-        if not isinstance(node, yaml.ScalarNode) or not node.value:
-            self._fail(node, f"{what}: must be a text that is not empty")
-        return str(node.value)
-
-    def _fail(self, node: yaml.Node, text: str) -> NoReturn:
-        raise UserError(f"{self._path}, line {node.start_mark.line + 1}: {text}")
 
 
 def _has_one_group(pattern: str) -> bool:

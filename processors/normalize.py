@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 
 from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
-from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, load
+from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, read
 from spanhouse.processors.models import one_form
 from spanhouse.views import array, distinct, stack
 
@@ -55,13 +55,16 @@ class Normalize:
     Attributes:
         wanted: raw columns for the decoder, with their types.
         targets: raw column -> row column that can stand for it (`rows.finish`).
+        content: the tables' rules for what is content, in order of preference.
     """
 
     def __init__(self, mappings: Sequence[Path] = ()) -> None:
         self._rules: dict[str, list[Rule]] = {column: [] for column in COLUMNS}
         self.wanted: dict[str, type[pl.DataType]] = {}
         self.targets: dict[str, str] = {}
-        files = [(path, load(path)) for path in (*mappings, *(MAPPINGS / name for name in BUILT_IN))]
+        dialects = [(path, read(path)) for path in (*mappings, *(MAPPINGS / name for name in BUILT_IN))]
+        files = [(path, dialect.columns) for path, dialect in dialects]
+        self.content = [rule for _, dialect in dialects for rule in dialect.content]
         for _, columns in files:
             for column, rules in columns.items():
                 self._rules[column] += rules
@@ -106,8 +109,12 @@ class Normalize:
         batch = batch.hstack(sources.select(plan.columns))
         if plan.has_model:
             batch = one_form(batch)
-        for column, expr, gate in plan.inferred:
-            if batch.select(gate.any()).item():
+        gates = [gate.any().alias(column) for column, _, gate in plan.inferred]
+        open_ = batch.select(gates).row(0) if gates else ()
+        asked = batch
+        for gate, is_open, (column, expr, _) in zip(gates, open_, plan.inferred, strict=True):
+            # One that was filled may open another.
+            if is_open or (batch is not asked and batch.select(gate).item()):
                 batch = batch.with_columns(expr.alias(column))
         if not plan.has_usage:
             return batch
@@ -162,7 +169,7 @@ class Normalize:
             if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
                 found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
-            guesses = [r for r in self._rules[column] if _is_guess(r)]
+            guesses = [r for r in self._rules[column] if _is_guess(r) and _exprs(r, dtype, present)]
             if values := [expr for rule in guesses for expr in _exprs(rule, dtype, present)]:
                 empty = pl.col(column) == _DEFAULTS.get(column, "")
                 expr = pl.when(empty).then(pl.coalesce(*values, pl.col(column))).otherwise(column)
@@ -414,14 +421,16 @@ def _matches(value: pl.Expr, text: str) -> pl.Expr:
 
 
 def _is_guess(rule: Rule) -> bool:
-    """Whether the rule reads a column of the row, or the span's name without asking for an attribute."""
+    """Whether it says so, or reads a column of the row, or the name without asking for an attribute."""
+    if rule.guess:
+        return True
     if not rule.is_column or rule.source in COLUMNS:
         return rule.is_column
     return rule.source == "name" and not any(":" in name for name, _ in rule.where)
 
 
 def _gate(rule: Rule) -> pl.Expr:
-    condition = pl.col(rule.source) != ""
+    condition = (pl.col(rule.source) != "").fill_null(False)
     for name, wanted in rule.where:
         condition = condition & pl.any_horizontal(_matches(pl.col(name), text) for text in wanted)
     return condition

@@ -33,6 +33,7 @@ _HASH_TEXT: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
 _HASH: Final = re.compile(_HASH_TEXT.replace("$", r"\Z"))
 _CACHED_IDS: Final = 65536
 _CACHED_KEYS: Final = 65536
+_CACHED_SETS: Final = 64
 _SECRET_KEY: Final = re.compile(f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})\\Z")
 
 # (key, rows or None for all, the number of each row's text or -1, the texts).
@@ -77,6 +78,7 @@ class Scrub:
         )
         self._hash = lru_cache(_CACHED_IDS)(partial(keyed_hash, hash_key))
         self._sort = lru_cache(_CACHED_KEYS)(partial(_sort, frozenset(self._dropped)))
+        self._clean_keys: set[frozenset[str]] = set()
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Scrub a batch."""
@@ -95,12 +97,24 @@ class Scrub:
             {key for key, sort in sorts.items() if sort == "dropped"},
             USER_ID_HASH in found.keys,
             {key for key, sort in sorts.items() if sort == "secret"},
-            _mask(mask, find([pl.Series(sorted(found.keys), dtype=pl.String)])),
+            self._masked_keys(found.keys),
             _mask(mask, find(found.plain)),
             _mask(mask_json, find(found.json)),
             _mask(mask_emails, find(found.trace_states)),
         )
         return changes.apply(batch, scan)
+
+    def _masked_keys(self, keys: set[str]) -> _Replaced:
+        """What attributes' keys become; batch after batch has the same ones, and nothing in them."""
+        names = frozenset(keys)
+        if names in self._clean_keys:
+            return _NOTHING
+        result = _mask(mask, find([pl.Series(sorted(keys), dtype=pl.String)]))
+        if result is _NOTHING:
+            if len(self._clean_keys) >= _CACHED_SETS:
+                self._clean_keys.clear()
+            self._clean_keys.add(names)
+        return result
 
     def _hash_user_ids(self, batch: pl.DataFrame, in_lists: Mapping[str, bool]) -> pl.DataFrame:
         """Fill `user_id_hash`; the ids themselves go with the attributes that are dropped.
@@ -245,7 +259,7 @@ class _Changes:
         return any(old.len() for old, _ in changes) or any(map(self._concern, scan.attributes.values()))
 
     def _attributes(self, attributes: pl.DataFrame, scan: Attributes) -> pl.DataFrame:
-        key, value, kind = attributes.get_columns()
+        key, value, kind = (attributes[name] for name in ("key", "value", "type"))
         masked = _replace(_replace(value, scan.plain, self.plain), scan.json, self.json)
         is_dropped = key.is_in(self.dropped & scan.keys)
         if self.hashes:
@@ -258,13 +272,11 @@ class _Changes:
             return attributes
         metrics.SCRUBBED.labels("dropped").inc(int(is_dropped.sum()))
         metrics.SCRUBBED.labels("key").inc(int(is_secret.sum()))
-        return pl.DataFrame(
-            [
-                name,
-                masked.set(is_secret, "[key]"),
-                kind.set(is_secret, ValueType.STRING),
-                (~is_dropped).alias(KEEP),
-            ]
+        return attributes.with_columns(
+            name,
+            masked.set(is_secret, "[key]"),
+            kind.set(is_secret, ValueType.STRING),
+            (~is_dropped).alias(KEEP),
         )
 
 

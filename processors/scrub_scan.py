@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanhouse.batch import ATTRIBUTES, EVENTS, LINKS, ValueType
+from spanhouse.batch import ATTRIBUTES, CONTENT, EVENTS, LINKS, ValueType
 from spanhouse.processors.lists import children
 from spanhouse.processors.masking import SIEVE
 from spanhouse.processors.scrub_rules import USER_ID_HASH
@@ -110,7 +110,7 @@ class _Columns:
             column = columns[name]
             if is_text(column):
                 self._text(result, name, column)
-            elif dtype == ATTRIBUTES:
+            elif dtype in (ATTRIBUTES, CONTENT):
                 self._attributes(result, name, column)
             elif dtype in (EVENTS, LINKS):
                 result.lists[name] = inner = Scan()

@@ -118,7 +118,7 @@ class Work:
             )
         if not found.rows:
             return
-        rows, keys = partition.seen.without_repeated(pl.concat(found.rows))
+        rows, keys = partition.seen.without_repeated(pl.concat(found.rows, how="diagonal"))
         found.rows.clear()
         if rows.height:
 

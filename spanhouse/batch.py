@@ -7,6 +7,8 @@ A batch passes three stages, always with the spans of all its payloads in wire o
    the span has no such attribute. A value whose wire type is not the wanted type is left in the
    attribute list as it came, and its converted form (null if it cannot be converted) is put in a
    column with a ``~`` appended: ``span:gen_ai.usage.input_tokens~``.
+   Content (prompts, completions) is taken out of the lists before anything else looks at the batch;
+   where it is kept it is in the column `content` (CONTENT), which a batch without any has not.
 2. `NORMALIZED`: what the processors add. Processors may add columns of their own; they are dropped
    before storing unless they are named in `ROW`.
 3. `ROW`: what is stored, in `agent_events`' own names (`spanhouse.rows` makes it).
@@ -51,6 +53,23 @@ LINKS: Final = pl.List(
             "flags": pl.UInt32,
             "attrs": ATTRIBUTES,
             "dropped": pl.UInt32,
+        }
+    )
+)
+
+# Prompts, completions and the like that were taken out of a span: the kind (`content_rules.CONTENT_KINDS`),
+# the attribute (of the span, or of the event that is named), how many bytes it had when it came, and whether
+# it was cut.
+CONTENT: Final = pl.List(
+    pl.Struct(
+        {
+            "kind": pl.String,
+            "event": pl.String,
+            "key": pl.String,
+            "value": pl.String,
+            "type": pl.UInt8,
+            "bytes": pl.UInt32,
+            "truncated": pl.Boolean,
         }
     )
 )

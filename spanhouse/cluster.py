@@ -13,6 +13,7 @@ from typing import Final
 # What the rows of a table are sharded by.
 _SHARDING: Final = {
     "agent_events": "cityHash64(trace_id)",
+    "content": "cityHash64(trace_id)",
     "agent_metrics_1m_state": "toUnixTimestamp(minute)",
     "agent_metrics_1h_state": "toUnixTimestamp(hour)",
 }

@@ -132,6 +132,20 @@ class ExportersSettings(_Section):
     clickhouse: ClickHouseSettings = ClickHouseSettings()
 
 
+class ContentSettings(_Section):
+    """content: whether prompts and completions are stored, and who may read them on the endpoint of `up`."""
+
+    enabled: bool = False
+    max_value_bytes: Annotated[int, Field(ge=64)] = 65_536
+    user: str = "content"
+    password: str = ""
+
+    @property
+    def kept_bytes(self) -> int:
+        """The most that is stored of a value; 0 where nothing is."""
+        return self.max_value_bytes if self.enabled else 0
+
+
 def _web_address(value: str) -> str:
     if value and not re.fullmatch(r"https?://[^\s\"'<>]+", value):
         raise ValueError(f"expected an address such as http://localhost:3000, not {value}")
@@ -208,6 +222,7 @@ class Config(_Section):
     # Keyword arguments of the built-in processors; {'function': 'module:name'} for the user's own.
     processors: dict[str, dict[str, Any]] = {}
     exporters: ExportersSettings = ExportersSettings()
+    content: ContentSettings = ContentSettings()
     service: ServiceSettings = ServiceSettings()
     objectives: list[ObjectiveSettings] = [ObjectiveSettings()]
     budgets: list[BudgetSettings] = []

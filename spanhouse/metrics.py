@@ -37,6 +37,10 @@ PRICE_FILE_BROKEN: Final = Gauge(
 )
 # Strings that a scrub rule changed.
 SCRUBBED: Final = Counter("spanhouse_scrubbed_values", "Values changed or dropped by scrub.", ["rule"])
+# Bytes of prompts, completions and the like that were taken out of spans, by kind (input, output, system,
+# tool_arguments, tool_result, tool_definitions). They are stored only with `content.enabled`. A lot, and not
+# wanted: turn their capture off in the application, which saves sending them.
+CONTENT_BYTES: Final = Counter("spanhouse_content_bytes", "Bytes of content taken out of spans.", ["kind"])
 # Payload bytes accepted and not yet stored; at the limit new payloads are refused.
 QUEUE_BYTES: Final = Gauge(
     "spanhouse_queue_bytes", "Payload bytes waiting to be stored.", multiprocess_mode="livesum"

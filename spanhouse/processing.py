@@ -1,4 +1,4 @@
-"""From OTLP payloads to rows: decode, every processor in order, and the rows of `agent_events`."""
+"""From OTLP payloads to rows: decode, take content out, every processor in order, rows of `agent_events`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from spanhouse import metrics
 from spanhouse.batch import Processor
 from spanhouse.otlp.decode import Decoder
+from spanhouse.processors.content import TakeContent
+from spanhouse.processors.content_rules import Content, ContentRule
+from spanhouse.processors.normalize import Normalize
 from spanhouse.rows import Finished, finish
 
 log = logging.getLogger(__name__)
@@ -52,15 +57,25 @@ class Processing:
 
     Args:
         decoder: decodes the processors' wanted attributes.
+        take_content: what comes before them.
         processors: (name, callable) in order; a callable maps a batch to a batch.
         targets: raw column -> row column, for `rows.finish`.
     """
 
     def __init__(
-        self, decoder: Decoder, processors: Sequence[tuple[str, Processor]], targets: Mapping[str, str]
+        self,
+        decoder: Decoder,
+        take_content: TakeContent,
+        processors: Sequence[tuple[str, Processor]],
+        targets: Mapping[str, str],
     ) -> None:
         self._decoder = decoder
+        self._take_content = take_content
         self._processors = list(processors)
+        # So many have to run until all raw columns are read.
+        self._readers = max(
+            (i for i, (_, one) in enumerate(processors, 1) if hasattr(one, "wanted")), default=0
+        )
         self._targets = targets
         self._lock = threading.Lock()
 
@@ -90,15 +105,21 @@ class Processing:
         with timed("decode"):
             decoded = self._decoder.decode(payloads)
         batch = decoded.batch
-        counted = batch["payload"].value_counts()
-        counts = dict(zip(counted["payload"], counted["count"], strict=True))
-        for name, processor in self._processors:
+        counts = np.bincount(batch["payload"].to_numpy(), minlength=len(payloads)).tolist()
+        with timed("content"):
+            batch = self._take_content(batch)
+        if not self._readers:
+            batch = self._take_content.forget(batch)
+        for number, (name, processor) in enumerate(self._processors, 1):
             with timed(name):
                 batch = processor(batch)
+            if number == self._readers:
+                batch = self._take_content.forget(batch)
         with timed("rows"):
+            batch = self._take_content.cut(batch)
             finished = finish(batch, self._targets)
         metrics.BATCH_SPANS.observe(batch.height)
-        return Processed(first, [counts.get(i, 0) for i in range(len(payloads))], decoded.errors, finished)
+        return Processed(first, counts, decoded.errors, finished)
 
 
 @contextmanager
@@ -112,11 +133,19 @@ def timed(step: str) -> Iterator[None]:
         raise
 
 
-def build_processing(processors: Sequence[tuple[str, Processor]]) -> Processing:
-    """The steps around `processors`; what `Normalize` wants is what gets decoded to columns."""
+def build_processing(processors: Sequence[tuple[str, Processor]], content_bytes: int = 0) -> Processing:
+    """The steps around `processors`; what `Normalize` wants is what gets decoded to columns.
+
+    Args:
+        processors: see `Processing`.
+        content_bytes: the most that is kept of a value for the table `content`; 0 for nothing.
+    """
     wanted: dict[str, Any] = {}
     targets: dict[str, str] = {}
+    rules: list[ContentRule] = []
     for _, processor in processors:
         wanted |= getattr(processor, "wanted", {})
         targets |= getattr(processor, "targets", {})
-    return Processing(Decoder(wanted), processors, targets)
+        rules += getattr(processor, "content", [])
+    take_content = TakeContent(Content(rules or Normalize().content), content_bytes)
+    return Processing(Decoder(wanted), take_content, processors, targets)

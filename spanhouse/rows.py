@@ -22,6 +22,7 @@ import pyarrow as pa
 from spanhouse.batch import (
     ATTRIBUTE_LISTS,
     ATTRIBUTES,
+    CONTENT,
     DECODED,
     EVENTS,
     LINKS,
@@ -65,13 +66,16 @@ ROW: Final[Schema] = {
     "links": LINKS,
 }  # fmt: skip
 
+# What a row brings along for tables of its own (`exporters.beside`), by the tables' names.
+BESIDE: Final[Schema] = {"content": CONTENT}
+
 
 @dataclass(frozen=True, slots=True)
 class Finished:
     """What a processed batch comes to.
 
     Attributes:
-        rows: the columns of ROW.
+        rows: the columns of ROW, and those of BESIDE that any of these spans has.
         payloads: index of the payload that each row came from.
         rejected: one row per span that is not among them: payload (UInt32), span (UInt32: which of its
             payload's), reject (String: why).
@@ -119,6 +123,9 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
     for name, parts in back.items():
         columns[name] = pl.Series(name, merged(*flat(arrow[name]), states, parts))
     rows = pl.DataFrame([columns[name].alias(name) for name in ROW])
+    for name, dtype in BESIDE.items():
+        if schema.get(name) == dtype and flat(batch[name]).ends[-1]:
+            rows = rows.with_columns(batch[name])
     return Finished(rows, batch["payload"].to_numpy(), rejected)
 
 

@@ -63,8 +63,13 @@ poke64: Any = intrinsic(_make_poke)
 VIEWS: Final = pl.CompatLevel.newest()
 
 
-def arrays(frame: pl.DataFrame) -> dict[str, pa.Array]:
-    """The frame's columns as Arrow arrays, text as views; nothing is copied where a column is one chunk."""
+def arrays(frame: pl.DataFrame, names: Iterable[str] | None = None) -> dict[str, pa.Array]:
+    """The frame's columns, or those of these names, as Arrow arrays with text as views.
+
+    Nothing is copied where a column is one chunk.
+    """
+    if names is not None:
+        frame = pl.DataFrame([frame.get_column(name) for name in names])
     if not frame.width:
         return {}
     batch = pa.RecordBatchReader.from_stream(frame.rechunk()).read_next_batch()
@@ -269,6 +274,13 @@ def _longest(at: Ints, result: Ints) -> None:
 
 
 @entry
+def _lengths(at: Ints, sizes: Ints) -> None:
+    views, n, validity, bit = at[0, 0], at[0, 1], at[0, 2], at[0, 3]
+    for i in range(n):
+        sizes[i] = 0 if is_null(validity, bit, i) else peek32(views + 16 * i)
+
+
+@entry
 def _distinct(
     at: Ints,
     mask: int,
@@ -325,6 +337,13 @@ def longest(columns: Stack) -> NDArray[np.int64]:
     """Bytes of the longest text of each column, 0 for null."""
     result = np.empty(len(columns.at), np.int64)
     _longest(columns.at, result)
+    return result
+
+
+def lengths(column: pa.Array) -> NDArray[np.int64]:
+    """Bytes of each text, 0 for null."""
+    result = np.empty(len(column), np.int64)
+    _lengths(stack([column]).at, result)
     return result
 
 

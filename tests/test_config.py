@@ -364,6 +364,7 @@ def test_the_documented_file_holds_every_key_with_its_default(write: Any) -> Non
         assert {key: value or None for key, value in written["processors"][name].items()} == defaults
     assert set(written) == {name.replace("_", "-") for name in Config.model_fields}
     assert set(written["receivers"]["otlp"]) == set(type(config.receivers.otlp).model_fields)
+    assert set(written["content"]) == set(type(config.content).model_fields)
     assert set(written["exporters"]["clickhouse"]) == set(type(config.exporters.clickhouse).model_fields)
 
 

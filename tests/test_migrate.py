@@ -286,10 +286,20 @@ def test_the_writer_reads_no_content_and_the_reader_writes_nothing(engine: Store
         assert all(re.fullmatch(r"GRANT SELECT ON \w+ TO \w+", grant) for grant in rest)
 
 
+def test_prompts_and_completions_have_a_reader_of_their_own() -> None:
+    grants = [text for text, _ in ACCESS if re.match(r"GRANT .* ON content TO", text)]
+    assert [re.sub(r"\s+", " ", grant) for grant in grants] == [
+        "GRANT INSERT ON content TO spanhouse_write",
+        "GRANT SELECT (ts, trace_id, span_id) ON content TO spanhouse_write",
+        "GRANT SELECT ON content TO spanhouse_content",
+    ]
+    assert not [text for text, _ in ACCESS if text.startswith("GRANT spanhouse_content")]
+
+
 def test_a_tenant_sees_its_rows_only() -> None:
     policies = [text for text, _ in ACCESS if "ROW POLICY" in text]
     with_rows = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "budgets_state")
-    for table in with_rows:
+    for table in (*with_rows, "content"):
         about = [policy for policy in policies if f" ON {table} " in policy]
         assert [policy.partition("USING ")[2] for policy in about] == [
             "1 TO ALL EXCEPT spanhouse_tenant",
@@ -315,6 +325,7 @@ def test_a_cluster_has_replicated_tables_and_distributed_ones_over_them() -> Non
     text = on_cluster()
     for table, engine, key in (
         ("agent_events", "MergeTree", "cityHash64(trace_id)"),
+        ("content", "MergeTree", "cityHash64(trace_id)"),
         ("agent_metrics_1m_state", "AggregatingMergeTree", "toUnixTimestamp(minute)"),
         ("agent_metrics_1h_state", "AggregatingMergeTree", "toUnixTimestamp(hour)"),
     ):

@@ -53,7 +53,7 @@ def test_statements_end_at_semicolons_that_end_a_line() -> None:
 
 
 # What stands for parameters of a query, by their types.
-VALUES = {"String": "'1'", "Array": "[]"}
+VALUES = {"String": "'1'", "Array": "[]", "Identifier": "agent_events"}
 
 
 def test_every_query_file_is_one_statement_that_runs(store: Store) -> None:

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import clickhouse_connect
 import psutil
 import pytest
 
@@ -260,3 +261,27 @@ def test_objectives_and_budgets_of_the_file_are_those_of_the_store(tmp_path: Pat
         with Instance(tmp_path / "data", config=config) as instance:
             assert sorted(tuple(row.values()) for row in instance.sql(select)) == expected
             assert instance.stop() == 0
+
+
+def test_prompts_are_stored_where_they_are_wanted_and_nowhere_else(tmp_path: Path) -> None:
+    config = tmp_path / "spanhouse.yaml"
+    config.write_text("content: {enabled: true, password: c0ntent, max_value_bytes: 64}\n")
+    payload = request(
+        3, gen_ai__input__messages=f'["mail jane@example.com {100 * "x"}"]', gen_ai__request__model="gpt-4o"
+    ).SerializeToString()
+    with Instance(tmp_path / "data", config=config) as instance:
+        for _ in range(2):  # its answer was lost
+            assert instance.post(payload)[0] == 200
+        address, _, port = instance.addresses["clickhouse-http"].rpartition(":")
+        client = clickhouse_connect.get_client(
+            host=address, port=int(port), username="content", password="c0ntent"
+        )
+        stored = client.query("SELECT kind, key, text, bytes, truncated FROM content").result_rows
+        assert stored == 3 * [
+            ("input", "gen_ai.input.messages", f'["mail [email] {100 * "x"}'[:64], 125, True)
+        ]
+        client.close()
+        assert instance.sql("SELECT DISTINCT model, mapKeys(attrs) AS keys FROM agent_events") == [
+            {"model": "gpt-4o", "keys": []}
+        ]
+        assert instance.metric("spanhouse_content_bytes_total") == 6 * 125

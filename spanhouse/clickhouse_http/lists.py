@@ -58,6 +58,9 @@ SYSTEM_TABLES: Final = frozenset(
     }
 )  # fmt: skip
 
+# Tables of the store that are not for every reader: prompts and completions.
+CONTENT_TABLES: Final = frozenset({"content"})
+
 # Formats that read or write a schema's file, and names that chDB's Python layer takes for itself.
 DENIED_FORMATS: Final = frozenset(
     {"protobuf", "protobufsingle", "protobuflist", "capnproto", "template", "templateignorespaces",

@@ -12,6 +12,7 @@ import json
 import re
 import threading
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -108,6 +109,7 @@ class Policy:
                 f"one is {version}: install the chdb-core release that spanhouse asks for"
             )
         self._database = database
+        self._hidden: frozenset[str] = lists.CONTENT_TABLES
         self._one_at_a_time = threading.Lock()
         self._limits = dict(limits)
         self.databases = {database, "system", *lists.INFORMATION_SCHEMAS}
@@ -133,6 +135,12 @@ class Policy:
         for name, alias_of, is_aggregate, _, _ in functions:
             if name not in denied and alias_of not in denied:
                 (self._aggregates if is_aggregate == "1" else self._functions).add(name)
+
+    def with_content(self) -> Policy:
+        """The same for who may read prompts and completions, too."""
+        policy = copy(self)
+        policy._hidden = frozenset()
+        return policy
 
     def format(self, name: str) -> str:
         """The engine's spelling of a format's name."""
@@ -270,6 +278,10 @@ class Policy:
     def check_table(self, parent: str | None, table: str, database: str, *, write: bool = False) -> None:
         """Refuse a table that is not for this client; an empty `table` stands for the database itself."""
         parent = database if parent is None else parent
+        if parent == self._database and table in self._hidden and not write:
+            raise refused(
+                f"Not enough privileges for {parent}.{table}: prompts and completions have a reader"
+            )
         if parent == self._database or (parent in lists.INFORMATION_SCHEMAS and not write):
             return
         if parent == "system" and not write and (not table or table in lists.SYSTEM_TABLES):
@@ -282,6 +294,8 @@ class Policy:
         if len(parts) == 1:
             if database == "system" and parts[0] in self._system_tables:
                 self.check_table("system", parts[0], database)
+            if database == self._database and parts[0] in self._hidden:
+                self.check_table(None, parts[0], database)
             if not parts[0].startswith("default."):
                 return
             parts = parts[0].split(".", 1)

@@ -81,14 +81,19 @@ class StreamedBody(io.RawIOBase):
         return length
 
 
-def authenticate(http: web.Request, user: str, password: str) -> None:
+def authenticate(
+    http: web.Request, user: str, password: str, content_reader: tuple[str, str] = ("", "")
+) -> bool:
     """Compare the request's user and password, in any of ClickHouse's three places, with these.
 
+    Returns:
+        Whether they are those of the reader of content, whom there is none of without a password.
+
     Raises:
-        ClickHouseError: they differ; nothing is compared where none is configured.
+        ClickHouseError: they are nobody's; where no user is configured everybody else is one.
     """
-    if not user and not password:
-        return
+    if not (user or password or content_reader[1]):
+        return False
     given_user, given_password = "default", ""
     if "X-ClickHouse-User" in http.headers or "X-ClickHouse-Key" in http.headers:
         given_user = http.headers.get("X-ClickHouse-User", given_user)
@@ -102,10 +107,16 @@ def authenticate(http: web.Request, user: str, password: str) -> None:
     else:
         given_user = http.query.get("user", given_user)
         given_password = http.query.get("password", "")
+    reads_content = bool(content_reader[1]) and _same(given_user, content_reader[0])
+    if reads_content and _same(given_password, content_reader[1]):
+        return True
+    if not (user or password or reads_content):
+        return False
     same_user = _same(given_user, user or "default")
     same_password = _same(given_password, password)
     if not (same_user and same_password):
         raise _unknown_user(given_user)
+    return False
 
 
 def _same(given: str, expected: str) -> bool:

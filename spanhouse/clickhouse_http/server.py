@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
@@ -75,9 +75,20 @@ class ClickHouseHttp:
         port: the port it listens on.
     """
 
-    def __init__(self, server: Server, limits: Limits, *, user: str, password: str, readonly: bool) -> None:
+    def __init__(
+        self,
+        server: Server,
+        limits: Limits,
+        *,
+        user: str,
+        password: str,
+        content_reader: tuple[str, str],
+        readonly: bool,
+    ) -> None:
         self.port = 0
         self._server = server
+        self._content_server = replace(server, policy=server.policy.with_content())
+        self._content_reader = content_reader
         self._limits = limits
         self._credentials = (user, password)
         self._readonly = readonly
@@ -155,9 +166,11 @@ class ClickHouseHttp:
     async def _answer(self, http: web.Request) -> tuple[str, web.StreamResponse]:
         request: Request | None = None
         try:
-            authenticate(http, *self._credentials)
+            reads_content = authenticate(http, *self._credentials, self._content_reader)
+            # Who may write tables may read all of them.
+            server = self._server if self._readonly and not reads_content else self._content_server
             request = await parse(http, readonly=self._readonly)
-            return await self._in_turn(lambda: self._run(http, request))
+            return await self._in_turn(lambda: self._run(http, server, request))
         except ClickHouseError as error:
             return _outcome(error), self._failure(http, request, error)
 
@@ -186,9 +199,11 @@ class ClickHouseHttp:
             raise ClickHouseError(ABORTED, "The endpoint is stopping. (ABORTED)", refused=True)
         return await run()
 
-    async def _run(self, http: web.Request, request: Request) -> tuple[str, web.StreamResponse]:
+    async def _run(
+        self, http: web.Request, server: Server, request: Request
+    ) -> tuple[str, web.StreamResponse]:
         loop = asyncio.get_running_loop()
-        execution = Execution(self._server, request, loop)
+        execution = Execution(server, request, loop)
         future = loop.run_in_executor(self._workers, execution.run)
         self._running[execution] = future
         metrics.QUERIES_RUNNING.inc()
@@ -296,12 +311,15 @@ async def start_clickhouse_http(
     *,
     user: str = "",
     password: str = "",
+    content_reader: tuple[str, str] = ("", ""),
     readonly: bool = True,
     limits: Limits | None = None,
 ) -> ClickHouseHttp:
     """Start the ClickHouse-compatible HTTP endpoint of the store.
 
-    With `user` or `password` a client must give both (an empty `user` is ClickHouse's `default`). With
+    With `user` or `password` a client must give both (an empty `user` is ClickHouse's `default`). Only
+    who gives the user and password of `content_reader` may read prompts and completions, and nobody
+    where that password is empty. With
     `readonly=False` POST requests may also insert into tables of the store and create, change and drop
     them; files, the network and other processes stay out of reach.
 
@@ -317,6 +335,8 @@ async def start_clickhouse_http(
     finally:
         session.close()
     server = Server(store, policy, limits.settings(), limits.max_result_bytes, version, timezone)
-    endpoint = ClickHouseHttp(server, limits, user=user, password=password, readonly=readonly)
+    endpoint = ClickHouseHttp(
+        server, limits, user=user, password=password, content_reader=content_reader, readonly=readonly
+    )
     await endpoint.start(host, port)
     return endpoint

@@ -15,6 +15,9 @@ GRANT SELECT
     -- An alias is asked for by its name or by what it is made of.
     entry, parent_span_id, span_kind, flags
 ) ON agent_events TO spanhouse_write;
+-- Prompts and completions it may write and not read, but for which spans have any.
+GRANT INSERT ON content TO spanhouse_write;
+GRANT SELECT (ts, trace_id, span_id) ON content TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1m_state TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1h_state TO spanhouse_write;
 GRANT SELECT ON schema_versions TO spanhouse_write;
@@ -29,7 +32,7 @@ CREATE SETTINGS PROFILE IF NOT EXISTS spanhouse_read SETTINGS
     -- A plan that is shipped to another server forgets row policies (ClickHouse issue 112891).
     serialize_query_plan = 0 CONST;
 
--- Reads everything.
+-- Reads everything but prompts and completions.
 CREATE ROLE IF NOT EXISTS spanhouse_read SETTINGS PROFILE 'spanhouse_read';
 GRANT SELECT ON agent_events TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1m TO spanhouse_read;
@@ -68,6 +71,12 @@ CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_events USING 0 TO spanho
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1m_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1h_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON budgets_state USING 0 TO spanhouse_tenant;
+
+-- Reads prompts and completions. Nobody has it until you grant it.
+CREATE ROLE IF NOT EXISTS spanhouse_content SETTINGS PROFILE 'spanhouse_read';
+GRANT SELECT ON content TO spanhouse_content;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON content USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON content USING 0 TO spanhouse_tenant;
 
 -- For each user by itself.
 CREATE QUOTA IF NOT EXISTS spanhouse_read KEYED BY user_name

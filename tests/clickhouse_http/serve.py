@@ -23,9 +23,11 @@ async def main(data: Path) -> None:
             max_waiting=1,
         )
         endpoints = {
-            "read": await start_clickhouse_http(store, "127.0.0.1", 0),
+            "read": await start_clickhouse_http(store, "127.0.0.1", 0, content_reader=("carol", "c0ntent")),
             "write": await start_clickhouse_http(store, "127.0.0.1", 0, readonly=False),
-            "secret": await start_clickhouse_http(store, "127.0.0.1", 0, user="ann", password="s3cret"),
+            "secret": await start_clickhouse_http(
+                store, "127.0.0.1", 0, user="ann", password="s3cret", content_reader=("carol", "c0ntent")
+            ),
             "tight": await start_clickhouse_http(store, "127.0.0.1", 0, limits=tight),
         }
         print(json.dumps({name: endpoint.port for name, endpoint in endpoints.items()}), flush=True)

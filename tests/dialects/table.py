@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from spanhouse.processors.mapping import COLUMNS, Rule, load
+from spanhouse.processors.mapping import COLUMNS, Rule, load, read
 from spanhouse.processors.normalize import BUILT_IN, MAPPINGS
 from tests.dialects import golden, results
 
@@ -46,11 +46,30 @@ dated one. An error is right with its type. A cost that a library reports is use
 [data-model.md](data-model.md#cost) says; all others are computed from the row's tokens and model, so where a
 library does not tell the cached tokens, say, the cost is that of a call without a cache.
 """
+_CONTENT: Final = """
+## Content
+
+Prompts, completions and what tools got and gave back: these attributes never come into `agent_events`, and
+go into [content](data-model.md#content) where that is wanted. `*` stands for any text. What is kept is an
+attribute as any other. Logfire makes attributes of a traced function's arguments by the names they have in
+the application, which no table can know: name yours in a file of your own.
+
+| table | what | attributes |
+|---|---|---|
+"""
 
 
 def page() -> str:
     """The whole page."""
-    parts = [_HEAD, *_facts(), _AFTER, "\n## What spans do not tell\n\n", *_missing(), *_tables()]
+    parts = [
+        _HEAD,
+        *_facts(),
+        _AFTER,
+        "\n## What spans do not tell\n\n",
+        *_missing(),
+        *_tables(),
+        *_content(),
+    ]
     return "".join(parts)
 
 
@@ -109,6 +128,22 @@ def _tables() -> Iterator[str]:
             if sources:
                 by_table.append(f"{name}: {', '.join(sources)}")
         yield f"| `{column}` | {'<br>'.join(by_table)} |\n"
+
+
+def _content() -> Iterator[str]:
+    yield _CONTENT
+    for name in BUILT_IN:
+        attributes: dict[str, list[str]] = {}
+        for rule in read(MAPPINGS / name).content:
+            text = ", ".join(f"`{key}`" for key in rule.keys)
+            if rule.events:
+                events = ", ".join(f"`{one}`" for one in rule.events)
+                text += f" of the event{'s' * (len(rule.events) > 1)} {events}"
+            if rule.scopes:
+                text += f" (scope {', '.join(f'`{one}`' for one in rule.scopes)})"
+            attributes.setdefault(rule.kind, []).append(text)
+        for kind, found in attributes.items():
+            yield f"| {name.removesuffix('.yaml')} | {kind.replace('_', ' ')} | {'<br>'.join(found)} |\n"
 
 
 def _source(rule: Rule) -> str:

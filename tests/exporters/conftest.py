@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from spanhouse import rollups
+from spanhouse.batch import CONTENT
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processors.normalize import Normalize
@@ -42,6 +43,16 @@ def rows(
     )
 
 
+def with_content(table: pl.DataFrame, texts: int = 2) -> pl.DataFrame:
+    """The rows, every other one with so many texts of content."""
+    one = {"kind": "input", "event": "", "key": "gen_ai.prompt", "type": 1, "bytes": 5, "truncated": False}
+    content = [
+        [one | {"value": f"text {i}"} for i in range(texts if row % 2 == 0 else 0)]
+        for row in range(table.height)
+    ]
+    return table.with_columns(pl.Series("content", content, dtype=CONTENT))
+
+
 def totals(clickhouse: ClickHouse) -> list[tuple[int, int]]:
     """(spans, input tokens) by the rows and by both rollups."""
     tables = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
@@ -69,7 +80,7 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 @pytest.fixture
 def server(clickhouse: ClickHouse) -> Iterator[ClickHouseServer]:
     """An exporter into empty tables that remember no insert."""
-    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "content"):
         clickhouse.sql(f"TRUNCATE TABLE {table}")
     server = ClickHouseServer(clickhouse.url, "spanhouse", "", "")
     yield server

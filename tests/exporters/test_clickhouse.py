@@ -13,7 +13,7 @@ from spanhouse import rollups
 from spanhouse.errors import Unavailable
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.store import Store
-from tests.exporters.conftest import rows
+from tests.exporters.conftest import rows, with_content
 
 TABLES = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
 
@@ -27,7 +27,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
     """Into empty tables."""
-    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "content"):
         store.rows(f"TRUNCATE TABLE {table}")
     exporter = EmbeddedClickHouse(store)
     yield exporter
@@ -93,3 +93,41 @@ def test_two_attempts_at_the_same_time_count_once(store: Store, exporter: Embedd
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(insert, range(4)))
     assert counts(store) == [(20_000, 140_000)] * 3
+
+
+CONTENT_ROWS = "SELECT count(), uniqExact(span_id, number) FROM content"
+
+
+def test_content_goes_to_its_table_as_it_is(store: Store, exporter: EmbeddedClickHouse) -> None:
+    batch = with_content(rows(2))
+    exporter.insert(batch)
+    columns = "trace_id, span_id, number, kind, event, key, text, bytes, truncated"
+    ids = f"{batch['trace_id'][0]}\t{batch['span_id'][0]}"
+    assert store.rows(f"SELECT {columns} FROM content ORDER BY number") == [
+        f"{ids}\t{number}\tinput\t\tgen_ai.prompt\ttext {number}\t5\tfalse" for number in range(2)
+    ]
+    assert counts(store) == [(2, 14)] * 3
+
+
+@pytest.mark.parametrize("table", ["content", "agent_events", "agent_metrics_1h_state"])
+@pytest.mark.parametrize("token", ["", "a"])
+def test_content_of_spans_that_come_again_is_stored_once(
+    store: Store, exporter: EmbeddedClickHouse, table: str, token: str
+) -> None:
+    batch = with_content(rows(40, step=-dt.timedelta(hours=3)))
+    refuse(store, table, 10**18)
+    with pytest.raises(Unavailable):
+        exporter.insert(batch, token=token)
+    refuse(store, table, 0)
+    assert store.rows("SELECT count() > 0 FROM content") == [str(int(table != "content"))]
+    # By OTLP they may come with others, and in another process.
+    exporter.insert(batch if token else batch[:25], token=token)
+    if not token:
+        exporter.insert(batch[25:])
+    assert store.rows(CONTENT_ROWS) == ["40\t40"]
+
+
+def test_content_is_kept_for_a_week(store: Store) -> None:
+    (table,) = store.rows("SELECT create_table_query FROM system.tables WHERE name = 'content'")
+    assert "TTL toDateTime(ts) + toIntervalDay(7)" in table
+    assert "ttl_only_drop_parts = 1" in table

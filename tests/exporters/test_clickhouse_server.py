@@ -16,7 +16,7 @@ from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters import clickhouse_server
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.store import SQL
-from tests.exporters.conftest import rows, totals
+from tests.exporters.conftest import rows, totals, with_content
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.faults import Fault, FaultProxy
 
@@ -102,6 +102,51 @@ def test_an_insert_cut_off_between_the_tables_is_completed_by_its_repetition(
     clickhouse.sql(f"{setting} 0")
     server.insert(batch, token="a", repeated=begun)
     assert totals(clickhouse) == [(50, 350)] * 3
+
+
+def content_rows(clickhouse: ClickHouse) -> tuple[int, int]:
+    """Rows of content, and distinct ones."""
+    (row,) = clickhouse.sql(
+        "SELECT count() AS rows, uniqExact(span_id, number) AS texts FROM content "
+        "SETTINGS output_format_json_quote_64bit_integers = 0"
+    )
+    return row["rows"], row["texts"]
+
+
+@pytest.mark.parametrize("table", ["content", "agent_events", "agent_metrics_1h_state"])
+@pytest.mark.parametrize("token", ["a", "b"])
+def test_content_counts_once_whatever_is_repeated(
+    server: ClickHouseServer, clickhouse: ClickHouse, table: str, token: str
+) -> None:
+    batch, begun = with_content(rows(50, step=-DAY / 10)), now()
+    setting = f"ALTER TABLE {table} MODIFY SETTING min_free_disk_bytes_to_perform_insert ="
+    clickhouse.sql(f"{setting} {10**18}")
+    with pytest.raises(Unavailable):
+        server.insert(batch, token="a")
+    clickhouse.sql(f"{setting} 0")
+    # With another token it is what a sender brings again, to another process.
+    for _ in range(2):
+        server.insert(batch, token=token, repeated=begun if token == "a" else None)
+    assert content_rows(clickhouse) == (50, 50)
+
+
+def test_content_that_has_expired_is_not_waited_for(server: ClickHouseServer, clickhouse: ClickHouse) -> None:
+    batch = with_content(rows(4, start=now() - 20 * DAY))
+    for _ in range(2):
+        server.insert(batch, token="a", repeated=now())
+    assert content_rows(clickhouse) == (0, 0)
+    assert totals(clickhouse) == [(4, 28)] * 3
+
+
+def test_content_that_a_killed_server_only_says_it_has_is_inserted(
+    server: ClickHouseServer, clickhouse: ClickHouse
+) -> None:
+    batch, begun = with_content(rows(20)), now()
+    server.insert(batch, token="a")
+    # As after a kill between the note of the token and the part.
+    clickhouse.sql("ALTER TABLE content DELETE WHERE true", mutations_sync="2")
+    server.insert(batch, token="a", repeated=begun)
+    assert content_rows(clickhouse) == (20, 20)
 
 
 @pytest.mark.parametrize("fault", list(Fault))

@@ -1,0 +1,253 @@
+"""content: prompts, completions and the like leave the spans before anything else looks at them.
+
+Which attributes these are the mapping tables say (`content` in `mappings/*.yaml`). They are counted, and kept
+beside the span's row where they are asked for: for a table of its own, never for `agent_events`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spanhouse import metrics
+from spanhouse.batch import CONTENT, ValueType
+from spanhouse.processors.content_rules import ASK, CONTENT_KINDS, Content
+from spanhouse.processors.lists import Flat, children, ends, flat, map_elements
+from spanhouse.views import array as arrow
+from spanhouse.views import lengths, longest, numbered, stack, taken
+
+_NAMES: Final = pl.Series(["", *CONTENT_KINDS])
+
+_Ints = NDArray[np.int64]
+_Kinds = NDArray[np.int8]
+
+
+class _Part:
+    """Values that are content: a frame of them, and the row of each one's span."""
+
+    def __init__(
+        self, rows: _Ints, kinds: _Kinds, key: Any, value: Any, types: Any, event: pl.Series | None = None
+    ) -> None:
+        """`event`, `key` and `value` are columns of text, `types` one of numbers."""
+        self.rows = rows
+        self.kinds = kinds
+        self.sizes = lengths(_array(value))
+        self.columns = (event, key, value, types)
+
+    def frame(self) -> pl.DataFrame:
+        """The columns of CONTENT."""
+        event, key, value, types = self.columns
+        return pl.DataFrame(
+            {
+                "kind": _NAMES.gather(pl.Series(self.kinds)),
+                "event": pl.Series([""]).new_from_index(0, len(self.rows)) if event is None else event,
+                "key": key,
+                "value": value,
+                "type": types,
+                "bytes": self.sizes.astype(np.uint32),
+                "truncated": np.zeros(len(self.rows), np.bool_),
+            },
+            schema=dict(CONTENT.inner.to_schema()),  # type: ignore[union-attr]
+        )
+
+
+class TakeContent:
+    """Takes content out of a decoded batch.
+
+    A raw column of content stays, for `normalize` may ask for it, until `forget`.
+
+    Args:
+        content: what is content.
+        keep_bytes: the most that is kept of a value, in the column `content` (CONTENT) of batches that have
+            some; with 0 nothing is kept.
+    """
+
+    def __init__(self, content: Content, keep_bytes: int) -> None:
+        self._content = content
+        self._keep_bytes = keep_bytes
+
+    def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Take it out."""
+        scopes = _Distinct(batch["scope"])
+        changed, parts = [], []
+        for part, column in (self._of_spans(batch, scopes), self._of_events(batch, scopes)):
+            if part is not None:
+                parts.append(part)
+                changed.append(column)
+        for name in self._raw(batch):
+            if (found := self._of_column(batch[name], scopes)) is not None:
+                parts.insert(0, found)
+        if not parts:
+            return batch
+        for part in parts:
+            sizes = np.bincount(part.kinds, part.sizes, len(CONTENT_KINDS) + 1)
+            for kind, size in zip(CONTENT_KINDS, sizes[1:].tolist(), strict=True):
+                if size:
+                    metrics.CONTENT_BYTES.labels(kind).inc(size)
+        if self._keep_bytes:
+            changed.append(_joined(parts, batch.height))
+        return batch.with_columns(changed)
+
+    def forget(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """Without the raw columns that are content: for when all have read what they wanted."""
+        scopes = None
+        for name in [*self._raw(batch), *(f"{name}~" for name in self._raw(batch, "~"))]:
+            if self._content.of_key(_key(name)) != ASK:
+                batch = batch.drop(name)
+                continue
+            scopes = scopes or _Distinct(batch["scope"])
+            kinds = self._kinds_of(_key(name), scopes)
+            batch = batch.with_columns(pl.when(pl.lit(pl.Series(kinds == 0))).then(pl.col(name)).alias(name))
+        return batch
+
+    def cut(self, batch: pl.DataFrame) -> pl.DataFrame:
+        """With what is kept cut to its most bytes, between two characters: for when it is scrubbed."""
+        if batch.schema.get("content") != CONTENT:
+            return batch
+        column = batch["content"]
+        if longest(stack([flat(column).fields["value"]]))[0] <= self._keep_bytes:
+            return batch
+        return batch.with_columns(map_elements(column, self._cut))
+
+    def _cut(self, values: pl.DataFrame) -> pl.DataFrame:
+        value = values["value"]
+        where = (value.str.len_bytes() > self._keep_bytes).arg_true()
+        cut = [text.encode()[: self._keep_bytes].decode(errors="ignore") for text in value.gather(where)]
+        return values.with_columns(
+            value.clone().scatter(where, pl.Series(cut, dtype=pl.String)),
+            values["truncated"].scatter(where, True),
+        )
+
+    def _raw(self, batch: pl.DataFrame, end: str = "") -> list[str]:
+        """The raw columns that are or may be content; with `~` those of converted values, without it."""
+        names = (name for name in batch.columns if name.startswith("span:") and name.endswith(end))
+        bare = (name.removesuffix("~") if end else name for name in names)
+        return [name for name in bare if self._content.of_key(_key(name)) != 0]
+
+    def _kinds_of(self, key: str, scopes: _Distinct) -> _Kinds:
+        of_scope = [self._content.kind(None, key, scope) for scope in scopes.texts]
+        kinds: _Kinds = np.array(of_scope, np.int8)[scopes.codes]
+        return kinds
+
+    def _of_column(self, column: pl.Series, scopes: _Distinct) -> _Part | None:
+        kinds = self._kinds_of(_key(column.name), scopes)
+        if column.null_count():
+            kinds = np.where(column.is_null().to_numpy(), np.int8(0), kinds)
+        rows = kinds.nonzero()[0]
+        if not len(rows):
+            return None
+        key = pl.Series([_key(column.name)]).new_from_index(0, len(rows))
+        types = np.full(len(rows), ValueType.STRING, np.uint8)
+        return _Part(rows, kinds[rows], key, taken(column.cast(pl.String), rows), types)
+
+    def _of_spans(self, batch: pl.DataFrame, scopes: _Distinct) -> tuple[_Part | None, pl.Series]:
+        lists = flat(batch["attrs"])
+        keys = _Distinct(lists.fields["key"])
+        of_key = np.array([self._content.of_key(key) for key in keys.texts], np.int8)
+        if not of_key.any():
+            return None, batch["attrs"]
+        kinds = of_key[keys.codes]
+        owners = np.repeat(np.arange(batch.height), np.diff(lists.ends))
+        if len(asked := (kinds == ASK).nonzero()[0]):
+            kinds[asked] = self._ask(None, keys.at(asked), scopes.at(owners[asked]))
+        return self._split(batch["attrs"], lists, kinds, owners)
+
+    def _of_events(self, batch: pl.DataFrame, scopes: _Distinct) -> tuple[_Part | None, pl.Series]:
+        events = batch["events"]
+        lists = flat(events)
+        if not len(lists.fields["name"]):
+            return None, events
+        names = _Distinct(lists.fields["name"])
+        has = np.array([self._content.of_event(name) for name in names.texts], np.bool_)[names.codes]
+        if not has.any():
+            return None, events
+        attrs = Flat(ends(lists.fields["attrs"]), children(lists.fields["attrs"]))
+        spans = np.repeat(np.arange(batch.height), np.diff(lists.ends))
+        owners = np.repeat(np.arange(len(has)), np.diff(attrs.ends))
+        keys = _Distinct(attrs.fields["key"])
+        kinds = np.zeros(len(owners), np.int8)
+        asked = has[owners].nonzero()[0]
+        of = owners[asked]
+        kinds[asked] = self._ask(names.at(of), keys.at(asked), scopes.at(spans[of]))
+        part, inner = self._split(pl.Series(lists.fields["attrs"]), attrs, kinds, spans[owners])
+        if part is None:
+            return None, events
+        part.columns = (taken(lists.fields["name"], owners[kinds.nonzero()[0]]), *part.columns[1:])
+        fields = lists.fields | {"attrs": arrow(inner)}
+        return part, _lists(events.name, lists.ends, fields)
+
+    def _ask(self, events: _Distinct | None, keys: _Distinct, scopes: _Distinct) -> _Kinds:
+        """The kinds of attributes by their events (None for spans), keys and scopes."""
+        codes = keys.codes.astype(np.int64) * len(scopes.texts) + scopes.codes
+        if events is not None:
+            codes = codes * len(events.texts) + events.codes
+        distinct, places = np.unique(codes, return_inverse=True)
+        kinds = []
+        for code in distinct.tolist():
+            event = None
+            if events is not None:
+                code, of_event = divmod(code, len(events.texts))
+                event = events.texts[of_event]
+            of_key, of_scope = divmod(code, len(scopes.texts))
+            kinds.append(self._content.kind(event, keys.texts[of_key], scopes.texts[of_scope]))
+        result: _Kinds = np.array(kinds, np.int8)[places.ravel()]
+        return result
+
+    def _split(
+        self, column: pl.Series, lists: Flat, kinds: _Kinds, rows: _Ints
+    ) -> tuple[_Part | None, pl.Series]:
+        """What is content of attribute lists, and the lists without; `rows` are of the attributes' spans."""
+        where = kinds.nonzero()[0]
+        if not len(where):
+            return None, column
+        key, value = (taken(lists.fields[name], where) for name in ("key", "value"))
+        types = lists.fields["type"].to_numpy(zero_copy_only=False)
+        part = _Part(rows[where], kinds[where], key, value, types[where])
+        others = (kinds == 0).nonzero()[0]
+        before = np.concatenate(([0], np.cumsum(kinds == 0)))
+        fields = {name: taken(lists.fields[name], others) for name in ("key", "value")}
+        fields["type"] = pl.Series(types[others])
+        return part, _lists(column.name, before[lists.ends], fields)
+
+
+class _Distinct:
+    """A column's distinct texts, and for each row the number of its own."""
+
+    def __init__(self, column: Any, codes: NDArray[np.int32] | None = None) -> None:
+        """A column of text; with `codes` its distinct texts and each row's number."""
+        if codes is not None:
+            self.texts: list[str] = column
+            self.codes = codes
+            return
+        self.codes, self.texts = numbered(_array(column))
+
+    def at(self, rows: _Ints) -> _Distinct:
+        """Those of some rows."""
+        return _Distinct(self.texts, self.codes[rows])
+
+
+def _array(column: Any) -> pa.Array:
+    return arrow(column) if isinstance(column, pl.Series) else column
+
+
+def _key(raw: str) -> str:
+    return raw.partition(":")[2].removesuffix("~")
+
+
+def _lists(name: str, list_ends: _Ints, fields: dict[str, Any]) -> pl.Series:
+    """A column of lists of structs from the fields of all their elements."""
+    structs = pa.StructArray.from_arrays([_array(one) for one in fields.values()], list(fields))
+    return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
+
+
+def _joined(parts: list[_Part], height: int) -> pl.Series:
+    """The column `content`: of each span what its attributes are, then what its events have, in order."""
+    rows = np.concatenate([part.rows for part in parts])
+    order = np.argsort(rows, kind="stable")
+    frame = pl.concat([part.frame() for part in parts])[pl.Series(order)]
+    list_ends = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=height))))
+    return _lists("content", list_ends, {column.name: column for column in frame.get_columns()})

@@ -1,0 +1,85 @@
+"""A mapping file's YAML, read through its node tree: a mistake is reported with the file and the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from spanhouse.errors import UserError
+
+Entries = dict[str, tuple[yaml.Node, yaml.Node]]
+
+
+class MappingFile:
+    """One file.
+
+    Every method raises UserError, naming file, line and key, where the file has something else.
+
+    Attributes:
+        path: where it is.
+        root: its top node.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            root = yaml.compose(path.read_text("utf-8"), Loader=yaml.SafeLoader)
+        except OSError as error:
+            raise UserError(f"{path}: cannot read the mapping: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}: the mapping is not UTF-8 text") from error
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise UserError(f"{path}, line {line}: not valid YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise UserError(f"{path}: not valid YAML: {error}") from error
+        if root is None:
+            raise UserError(f"{path}: the mapping is empty; it needs the key 'columns'")
+        self.root = root
+
+    def mapping(self, node: yaml.Node, what: str) -> Entries:
+        """Key -> the nodes of the key and of its value."""
+        if not isinstance(node, yaml.MappingNode):
+            self.fail(node, f"{what}: must be a mapping of keys to values")
+        if not node.value:
+            self.fail(node, f"{what}: must not be empty")
+        entries: Entries = {}
+        for key_node, value in node.value:
+            key = self.text(key_node, what)
+            if key in entries:
+                self.fail(key_node, f"{what}: '{key}' is there twice")
+            entries[key] = (key_node, value)
+        return entries
+
+    def rules(self, node: yaml.Node, what: str) -> list[yaml.Node]:
+        """The items of a list of rules."""
+        if not isinstance(node, yaml.SequenceNode):
+            self.fail(node, f"{what}: must be a list of rules")
+        return list(node.value)
+
+    def one_or_more(self, node: yaml.Node, what: str) -> tuple[str, ...]:
+        """A text, or a list of them."""
+        is_list = isinstance(node, yaml.SequenceNode)
+        return self.texts(node, what) if is_list else (self.text(node, what),)
+
+    def values(self, node: yaml.Node, what: str) -> dict[str, str]:
+        """A mapping of texts to texts."""
+        return {key: self.text(value, what) for key, (_, value) in self.mapping(node, what).items()}
+
+    def texts(self, node: yaml.Node, what: str) -> tuple[str, ...]:
+        """A list of texts."""
+        if not isinstance(node, yaml.SequenceNode):
+            self.fail(node, f"{what}: must be a list")
+        return tuple(self.text(item, what) for item in node.value)
+
+    def text(self, node: yaml.Node, what: str) -> str:
+        """A text that is not empty."""
+        if not isinstance(node, yaml.ScalarNode) or not node.value:
+            self.fail(node, f"{what}: must be a text that is not empty")
+        return str(node.value)
+
+    def fail(self, node: yaml.Node, text: str) -> NoReturn:
+        """Say what is wrong at a node."""
+        raise UserError(f"{self.path}, line {node.start_mark.line + 1}: {text}")
