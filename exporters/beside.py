@@ -29,4 +29,5 @@ def split(rows: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, pl.DataFrame]]:
             number = pl.int_ranges(pl.col(name).list.len(), dtype=pl.UInt32).alias("number")
             exploded = found.select(*_OF_SPAN[name], number, name).explode("number", name)
             beside[name] = exploded.unnest(name).drop(_LEFT_OUT[name]).rename(_RENAMED[name])
-    return rows.drop(list(BESIDE), strict=False), beside
+    alone = rows.drop(list(BESIDE), strict=False) if not BESIDE.keys().isdisjoint(rows.columns) else rows
+    return alone, beside

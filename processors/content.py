@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse import metrics
-from spanhouse.batch import CONTENT, ValueType
+from spanhouse.batch import CONTENT, ValueType, without
 from spanhouse.processors.content_rules import ASK, CONTENT_KINDS, Content
 from spanhouse.processors.lists import Flat, children, ends, flat, map_elements
 from spanhouse.views import array as arrow
@@ -95,10 +95,11 @@ class TakeContent:
     def forget(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Without the raw columns that are content: for when all have read what they wanted."""
         scopes = None
-        for name in [*self._raw(batch), *(f"{name}~" for name in self._raw(batch, "~"))]:
-            if self._content.of_key(_key(name)) != ASK:
-                batch = batch.drop(name)
-                continue
+        names = [*self._raw(batch), *(f"{name}~" for name in self._raw(batch, "~"))]
+        asked = [name for name in names if self._content.of_key(_key(name)) == ASK]
+        if len(asked) < len(names):
+            batch = without(batch, set(names) - set(asked))
+        for name in asked:
             scopes = scopes or _Distinct(batch["scope"])
             kinds = self._kinds_of(_key(name), scopes)
             batch = batch.with_columns(pl.when(pl.lit(pl.Series(kinds == 0))).then(pl.col(name)).alias(name))

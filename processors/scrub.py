@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from spanhouse import metrics
-from spanhouse.batch import ATTRIBUTE_LISTS, ValueType
+from spanhouse.batch import ATTRIBUTE_LISTS, ValueType, without
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import KEEP, element_rows, elements, map_elements
 from spanhouse.processors.masking import find, mask, mask_emails, mask_json
@@ -83,7 +83,7 @@ class Scrub:
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Scrub a batch."""
         raw = self._raw_to_drop(batch)
-        kept = batch.drop(raw) if raw else batch
+        kept = without(batch, raw) if raw else batch
         found = Found()
         scan = found.scan(kept)
         sorts = {key: self._sort(key) for key in found.keys}
@@ -92,7 +92,7 @@ class Scrub:
             for name, attributes in scan.attributes.items()
         }
         batch = self._hash_user_ids(batch, users)
-        batch = _only_hashes(batch.drop(raw) if raw else batch)
+        batch = _only_hashes(without(batch, raw) if raw else batch)
         changes = _Changes(
             {key for key, sort in sorts.items() if sort == "dropped"},
             USER_ID_HASH in found.keys,

@@ -16,7 +16,7 @@ A batch passes three stages, always with the spans of all its payloads in wire o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import IntEnum
 from typing import Final
 
@@ -160,6 +160,11 @@ KINDS: Final = (
     "llm", "agent", "tool", "retrieval", "embedding", "rerank", "workflow", "guardrail", "evaluation",
     "mcp", "http", "db", "other",
 )  # fmt: skip
+
+
+def without(batch: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """The batch without these columns; `drop` takes four times as long."""
+    return pl.DataFrame([column for column in batch.get_columns() if column.name not in names])
 
 
 def reject(batch: pl.DataFrame, where: pl.Expr, reason: str | pl.Expr) -> pl.DataFrame:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from spanhouse import metrics
 from spanhouse.otlp.wire import entry, int64, uint64
+from spanhouse.views import array, lengths
 
 Keys = NDArray[Any]  # of uint64
 
@@ -98,9 +99,10 @@ def span_keys(trace_ids: pl.Series, span_ids: pl.Series) -> Keys:
     ids = pl.DataFrame({"trace_id": trace_ids, "span_id": span_ids})
     keys = ids.hash_rows().to_numpy(writable=True)
     keys[keys == _NO_KEY] = 1
-    without = ids.select((pl.col("trace_id") == "") | (pl.col("span_id") == "")).to_series()
-    if without.any():
-        keys[without.to_numpy()] = _NO_KEY
+    for column in (trace_ids, span_ids):
+        without = lengths(array(column)) == 0
+        if without.any():
+            keys[without] = _NO_KEY
     return keys
 
 

@@ -224,17 +224,19 @@ class Pipeline:
 
     def _accept(self, batch: _Batch) -> None:
         reasons: dict[int, list[tuple[str, int]]] = {}
-        for payload, reason, count in batch.finished.rejected.group_by("payload", "reject").len().iter_rows():
+        rejected = batch.finished.rejected
+        counts = rejected.group_by("payload", "reject").len().iter_rows() if rejected.height else ()
+        for payload, reason, count in counts:
             reasons.setdefault(payload, []).append((reason, count))
             metrics.SPANS_REJECTED.labels(reason).inc(count)
         for index, (item, spans) in enumerate(zip(batch.items, batch.spans, strict=True)):
             if index not in reasons:
                 self._answer(item, Accepted(spans, 0, ""))
                 continue
-            rejected = sum(count for _, count in reasons[index])
+            number = sum(count for _, count in reasons[index])
             why = "; ".join(f"{reason} ({count})" for reason, count in sorted(reasons[index]))
-            message = f"{rejected} of {spans} spans rejected: {why}"
-            self._answer(item, Accepted(spans, rejected, message))
+            message = f"{number} of {spans} spans rejected: {why}"
+            self._answer(item, Accepted(spans, number, message))
 
     def _answer(self, item: _Item, outcome: Accepted | Exception) -> None:
         if item.future.done():

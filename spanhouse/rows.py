@@ -94,9 +94,9 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         targets: raw column -> row column that may stand for it (`Normalize.targets`).
     """
     batch = _reject_times(batch)
-    rejected = batch.select("payload", "span", "reject")
+    rejected = pl.DataFrame([batch[name] for name in ("payload", "span", "reject")])
     if batch["reject"].null_count() == batch.height:
-        rejected = rejected.clear()
+        rejected = rejected[:0]
     else:
         rejected = rejected.filter(pl.col("reject").is_not_null())
         batch = batch.filter(pl.col("reject").is_null())
