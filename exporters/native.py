@@ -35,14 +35,14 @@ _KIND: Final = (
 TYPES: Final = {
     "ts": _TIME,
     **dict.fromkeys(("trace_id", "span_id", "parent_span_id", "session_id", "user_id_hash", "error_message",
-                     "status_message", "trace_state", "text"), _TEXT),
+                     "status_message", "trace_state", "text", "explanation", "evaluated_span_id"), _TEXT),
     **dict.fromkeys(
         ("name", "kind", "service", "service_version", "env", "tenant_id", "agent", "workflow", "provider",
          "model", "operation", "route", "tool_name", "prompt_name", "prompt_version", "experiment", "variant",
          "status", "error_type", "cost_source", "span_kind", "scope", "scope_version", "scope_schema_url",
-         "resource_schema_url", "promoted", "topic", "event", "key"), _WORD),
+         "resource_schema_url", "promoted", "topic", "event", "key", "type", "label", "evaluator"), _WORD),
     "latency_ms": "Float64",
-    "ttft_ms": "Nullable(Float64)",
+    **dict.fromkeys(("ttft_ms", "score"), "Nullable(Float64)"),
     **dict.fromkeys(("tokens_prompt", "tokens_completion", "tokens_cache_read", "tokens_cache_write",
                      "tokens_reasoning"), "UInt64"),
     "cost_usd": "Decimal(18, 10)",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from spanhouse import metrics
-from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVENTS, LINKS, TOKENS, ValueType, reject
+from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVALUATIONS, EVENTS, LINKS, TOKENS, ValueType, reject
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import flat, inner_texts, map_elements
 from spanhouse.views import Texts, encode, lengths, longest, taken, texts
@@ -149,7 +149,7 @@ class Guard:
             elif isinstance(dtype, pl.List) and self._is_long(column):
                 if dtype == ATTRIBUTES:
                     cut = map_elements(column, self._cut_attributes)
-                elif dtype in (EVENTS, LINKS):
+                elif dtype in (EVENTS, LINKS, EVALUATIONS):
                     cut = map_elements(column, self._cut)
             if cut is not column:
                 changed.append(cut)

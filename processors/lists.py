@@ -47,6 +47,18 @@ def ends(lists: pa.Array) -> NDArray[np.int64]:
     return result - result[0] if result[0] else result
 
 
+def as_lists(
+    name: str, list_ends: NDArray[np.int64], fields: Mapping[str, pl.Series | pa.Array]
+) -> pl.Series:
+    """A column of lists of structs from the fields of all their elements; `list_ends` begins with 0."""
+    arrays = [
+        one.to_arrow(compat_level=VIEWS) if isinstance(one, pl.Series) else one for one in fields.values()
+    ]
+    whole = [one.combine_chunks() if isinstance(one, pa.ChunkedArray) else one for one in arrays]
+    structs = pa.StructArray.from_arrays(whole, list(fields))
+    return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
+
+
 def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[Texts]:
     """All text among the fields of a list's elements, in lists within as well."""
     for array in fields.values():

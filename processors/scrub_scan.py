@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanhouse.batch import ATTRIBUTES, CONTENT, EVENTS, LINKS, ValueType
+from spanhouse.batch import ATTRIBUTES, CONTENT, EVALUATIONS, EVENTS, LINKS, ValueType
 from spanhouse.processors.lists import children, flat
 from spanhouse.processors.masking import SIEVE
 from spanhouse.processors.scrub_rules import USER_ID_HASH
@@ -67,13 +67,13 @@ class Found:
             elif isinstance(dtype, pl.List):
                 if dtype in (ATTRIBUTES, CONTENT):
                     result.attributes[column.name] = self._attributes(flat(column).fields)
-                elif dtype in (EVENTS, LINKS):
+                elif dtype in (EVENTS, LINKS, EVALUATIONS):
                     result.lists[column.name] = self._elements(flat(column).fields)
         return result
 
     def _elements(self, fields: dict[str, pa.Array]) -> Scan:
         result = Scan()
-        if len(fields["attrs"]):
+        if any(map(len, fields.values())):
             for name, array in fields.items():
                 if name == "attrs":
                     result.attributes[name] = self._attributes(children(array))

@@ -8,7 +8,8 @@ A batch passes three stages, always with the spans of all its payloads in wire o
    attribute list as it came, and its converted form (null if it cannot be converted) is put in a
    column with a ``~`` appended: ``span:gen_ai.usage.input_tokens~``.
    Content (prompts, completions) is taken out of the lists before anything else looks at the batch;
-   where it is kept it is in the column `content` (CONTENT), which a batch without any has not.
+   where it is kept it is in the column `content` (CONTENT), which a batch without any has not. Evaluations
+   are in `evaluations` (EVALUATIONS) likewise, and in the lists.
 2. `NORMALIZED`: what the processors add. Processors may add columns of their own; they are dropped
    before storing unless they are named in `ROW`.
 3. `ROW`: what is stored, in `agent_events`' own names (`spanhouse.rows` makes it).
@@ -70,6 +71,22 @@ CONTENT: Final = pl.List(
             "type": pl.UInt8,
             "bytes": pl.UInt32,
             "truncated": pl.Boolean,
+        }
+    )
+)
+
+# What a span says of how good something was: an evaluator's score, a user's feedback, a guardrail's verdict
+# (`type`); of its parent rather than of itself where `of_parent` is true.
+EVALUATIONS: Final = pl.List(
+    pl.Struct(
+        {
+            "type": pl.String,
+            "name": pl.String,
+            "score": pl.Float64,
+            "label": pl.String,
+            "explanation": pl.String,
+            "evaluator": pl.String,
+            "of_parent": pl.Boolean,
         }
     )
 )

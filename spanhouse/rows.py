@@ -24,6 +24,7 @@ from spanhouse.batch import (
     ATTRIBUTES,
     CONTENT,
     DECODED,
+    EVALUATIONS,
     EVENTS,
     LINKS,
     NORMALIZED,
@@ -68,7 +69,7 @@ ROW: Final[Schema] = {
 }  # fmt: skip
 
 # What a row brings along for tables of its own (`exporters.beside`), by the tables' names.
-BESIDE: Final[Schema] = {"content": CONTENT}
+BESIDE: Final[Schema] = {"content": CONTENT, "evaluations": EVALUATIONS}
 
 
 @dataclass(frozen=True, slots=True)

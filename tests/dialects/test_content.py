@@ -1,4 +1,7 @@
-"""No library's prompts and completions come into `agent_events`; all that came are in the content."""
+"""No library's prompts and completions come into `agent_events`; all that came are in the content.
+
+And the scores that libraries tell are evaluations.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
 from spanhouse.processors.scrub import Scrub
 from tests.dialects import golden
-from tests.dialects.truth import ANSWER, CITY, QUESTION, TOOL_RESULT
+from tests.dialects.truth import ANSWER, CITY, QUESTION, SCORE, TOOL_RESULT
 
 SYSTEM = "You are a friendly weather assistant."
 KNOWN = (QUESTION, "weather in Paris", ANSWER, TOOL_RESULT, "sunny", SYSTEM, CITY)
@@ -61,7 +64,7 @@ def attributes(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def test_no_row_has_content(library: str) -> None:
     found = {
         (library, key, value[:80])
-        for row in rows()[library].drop("content").iter_rows(named=True)
+        for row in rows()[library].drop("content", "evaluations").iter_rows(named=True)
         for key, value in attributes(row)
         if any(text in value for text in KNOWN) and (library, key) not in OWN_NAMES
     }
@@ -87,3 +90,16 @@ def test_what_came_is_kept(library: str) -> None:
         one["key"] for one in kept if re.search(r"(?<!spanInputs)\.(role|finish_reason)$", one["key"])
     ]
     assert all(one["bytes"] >= len(one["value"].encode()) - 64 for one in kept)
+
+
+def test_scores_are_evaluations() -> None:
+    """OpenLIT's are the only ones in spans; other libraries send theirs to their own service."""
+    found = {
+        library: [(one["type"], one["name"], one["score"]) for row in told.to_list() for one in row or ()]
+        for library, part in rows().items()
+        if (told := part["evaluations"]).drop_nulls().len()
+    }
+    assert set(found) == {"openlit"}
+    assert set(found["openlit"]) == {("evaluation", *SCORE)}
+    scored = sum("gen_ai.evaluation.result" in str(row) for row in rows()["openlit"]["events"].to_list())
+    assert len(found["openlit"]) == scored == 7
