@@ -20,6 +20,12 @@ from spanhouse.processors.looked import Distinct, Ints, Looked
 from spanhouse.views import VIEWS, lengths, longest, taken, texts
 
 _NAMES: Final = pl.Series(["", *CONTENT_KINDS])
+# What of a tool's content is its arguments, and what its result.
+_TOOL_BYTES: Final = {
+    "tool_input_bytes": ("tool_arguments", "input"),
+    "tool_output_bytes": ("tool_result", "output"),
+}
+_TOOLS: Final = ("tool", "mcp")
 
 _Kinds = NDArray[np.int8]
 
@@ -86,12 +92,19 @@ class TakeContent:
             for kind, size in zip(CONTENT_KINDS, sizes[1:].tolist(), strict=True):
                 if size:
                     metrics.CONTENT_BYTES.labels(kind).inc(size)
+        changed += _tool_bytes(parts, batch.height)
         if self._keep_bytes:
             changed.append(_joined(parts, batch.height))
         return batch.with_columns(changed)
 
     def forget(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Without the raw columns that are content: for when all have read what they wanted."""
+        """Without the raw columns that are content: for when all have read what they wanted.
+
+        By then it is known, too, which spans are calls of tools.
+        """
+        if "tool_input_bytes" in batch.columns and "kind" in batch.columns:
+            is_tool = pl.col("kind").is_in(_TOOLS)
+            batch = batch.with_columns(pl.when(is_tool).then(pl.col(*_TOOL_BYTES)).otherwise(0))
         scopes = None
         for name in [*self._raw(batch), *(f"{name}~" for name in self._raw(batch, "~"))]:
             if self._content.of_key(_key(name)) != ASK:
@@ -206,6 +219,24 @@ class TakeContent:
 
 def _key(raw: str) -> str:
     return raw.partition(":")[2].removesuffix("~")
+
+
+def _tool_bytes(parts: list[_Part], height: int) -> list[pl.Series]:
+    """What spans have as a tool's sizes, if they are calls of one.
+
+    Of the largest value, for libraries say the same more than once; what is named a tool's comes first.
+    """
+    columns = []
+    for name, kinds in _TOOL_BYTES.items():
+        sizes = np.zeros(height, np.uint64)
+        for kind in kinds:
+            found = np.zeros(height, np.uint64)
+            for part in parts:
+                where = part.kinds == CONTENT_KINDS.index(kind) + 1
+                np.maximum.at(found, part.rows[where], part.sizes[where].astype(np.uint64))
+            sizes = np.where(sizes == 0, found, sizes)
+        columns.append(pl.Series(name, sizes))
+    return columns
 
 
 def _joined(parts: list[_Part], height: int) -> pl.Series:

@@ -149,6 +149,8 @@ NORMALIZED: Final[Schema] = {
     "prompt_version": pl.String,
     "experiment": pl.String,
     "variant": pl.String,
+    "finish_reason": pl.String,  # why a model stopped
+    "retries": pl.UInt64,  # attempts after the first
     "status": pl.String,  # unset, ok, error
     "error_type": pl.String,
     "error_message": pl.String,
@@ -163,6 +165,12 @@ NORMALIZED: Final[Schema] = {
     "cost_source": pl.String,  # reported, computed, unpriced, none
     "cost_computed_usd": pl.Decimal(18, 10),  # from the price, whatever was reported; null where unknown
     "span_kind": pl.String,
+}
+
+# What is added where content is taken out of a batch; 0 for all that is no tool's call.
+SIZES: Final[Schema] = {
+    "tool_input_bytes": pl.UInt64,  # of the arguments, as they came
+    "tool_output_bytes": pl.UInt64,  # of the result
 }
 
 TOKENS: Final = tuple(name for name in NORMALIZED if name.startswith("tokens_"))

@@ -97,9 +97,32 @@ def test_scores_are_evaluations() -> None:
     found = {
         library: [(one["type"], one["name"], one["score"]) for row in told.to_list() for one in row or ()]
         for library, part in rows().items()
-        if (told := part["evaluations"]).drop_nulls().len()
+        if (told := part["evaluations"]).list.len().sum()
     }
     assert set(found) == {"openlit"}
     assert set(found["openlit"]) == {("evaluation", *SCORE)}
     scored = sum("gen_ai.evaluation.result" in str(row) for row in rows()["openlit"]["events"].to_list())
     assert len(found["openlit"]) == scored == 7
+
+
+# Libraries whose spans do not tell why a model stopped, but in the content.
+NO_REASON = {"langsmith", "mlflow"}
+
+
+@pytest.mark.parametrize("library", golden.libraries())
+def test_why_a_model_stopped(library: str) -> None:
+    calls = rows()[library].filter(pl.col("kind") == "llm")
+    found = set(calls["finish_reason"])
+    assert found <= {"", "stop", "tool_call", "error"}
+    assert not calls.height or ("stop" in found) == (library not in NO_REASON)
+
+
+def test_sizes_of_what_tools_got_and_gave_back() -> None:
+    arguments, result = len('{"city": "Paris"}'), len(TOOL_RESULT)
+    for library in ("pydantic_ai", "openllmetry_openai_agents", "logfire_openai_agents", "vercel_ai"):
+        tools = rows()[library].filter(pl.col("kind") == "tool")
+        assert tools.height
+        assert (
+            tools["tool_input_bytes"].is_between(arguments - 1, arguments).all()
+        )  # with a space, or without
+        assert tools["tool_output_bytes"].is_between(result, result + 2).all()  # in quotes, or without

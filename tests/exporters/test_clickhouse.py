@@ -150,8 +150,8 @@ def test_evaluations_come_once_with_what_their_span_is_of(store: Store, exporter
     refuse(store, "agent_events", 0)
     exporter.insert(batch)
     told = "type, name, score, label, evaluator, agent, model, evaluated_span_id = span_id AS itself"
-    score = "evaluation\ttone\t0.5\t\tx\tplanner\tgpt-4o-mini\ttrue"
-    feedback = "feedback\ttone\t\\N\tgood\tx\tplanner\tgpt-4o-mini\tfalse"
+    score = "evaluation\ttone\t0.5\t\tx\tplanner\tgpt-4o-mini\t1"
+    feedback = "feedback\ttone\t\\N\tgood\tx\tplanner\tgpt-4o-mini\t0"
     assert sorted(store.rows(f"SELECT {told} FROM evaluations")) == [*3 * [score], *2 * [feedback]]
     assert store.rows("SELECT DISTINCT evaluated_span_id FROM evaluations WHERE type = 'feedback'") == [
         "c" * 16

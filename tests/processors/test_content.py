@@ -211,3 +211,19 @@ def _add_event(message: ExportTraceServiceRequest, name: str, attributes: dict[s
 
 def test_the_rules_name_no_other_kinds() -> None:
     assert {rule.kind for rule in Normalize().content} <= {*CONTENT_KINDS, "kept"}
+
+
+def test_a_tools_call_tells_how_large_its_arguments_and_its_result_were() -> None:
+    content = {
+        "gen_ai.tool.call.arguments": '{"city": "Köln"}',
+        "traceloop.entity.input": 100 * "x",
+        "traceloop.entity.output": "sunny",
+    }
+    row = run({"gen_ai.operation.name": "execute_tool", **content}, 0)
+    assert "content" not in row.columns
+    assert row.select("tool_input_bytes", "tool_output_bytes").row(0) == (17, 5)
+    # Of another span they would be something else's.
+    row = run({"gen_ai.operation.name": "chat", **content}, 0)
+    assert row.select("tool_input_bytes", "tool_output_bytes").row(0) == (0, 0)
+    row = run({"gen_ai.operation.name": "execute_tool"}, 0)
+    assert row.select("tool_input_bytes", "tool_output_bytes").row(0) == (0, 0)
