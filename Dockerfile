@@ -27,7 +27,7 @@ COPY . .
 # The decoder is compiled here, once, and only read when the image runs.
 RUN /usr/local/bin/pip --python /opt/spanhouse/bin/python install --no-deps . \
     && cd / \
-    && python -c "from spanhouse import dedup; from spanhouse.otlp import decode; decode.warm_up(); dedup.warm_up()"
+    && python -m spanhouse.warm_up
 
 
 FROM build AS build-translator

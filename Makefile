@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help up parts test chaos fuzz env bench bench-peers bench-backlog clean
+.PHONY: help up parts test chaos fuzz env bench bench-peers bench-backlog bench-reads clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -14,7 +14,7 @@ $(BIN)/.installed: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	@echo "compiling the decoder for this machine, once, about half a minute ..."
-	@$(BIN)/python -c "from spanhouse import dedup; from spanhouse.otlp import decode; decode.warm_up(); dedup.warm_up()"
+	@$(BIN)/python -m spanhouse.warm_up
 	@touch $@
 
 $(BIN)/.installed-test: $(BIN)/.installed
@@ -65,6 +65,16 @@ bench-peers: parts  ## measure beside the Collector's clickhouseexporter and pla
 
 bench-backlog: parts  ## measure how fast translate drains an hour of backlog
 	$(BIN)/python -m bench.backlog
+
+EVENTS ?= 100000000
+BENCH_DATA ?= /tmp/spanhouse-bench
+bench-reads: $(BIN)/.installed-test  ## measure dashboards and storage over 30 days of EVENTS=100000000, an hour and 8 GB
+	rm -rf $(BENCH_DATA)
+	$(BIN)/python -m bench.fill --data $(BENCH_DATA) --events $(EVENTS)
+	$(BIN)/python -m bench.storage --data $(BENCH_DATA) --save
+	$(BIN)/python -m bench.reads --data $(BENCH_DATA) --save
+	$(BIN)/python -m bench.report
+	rm -rf $(BENCH_DATA)
 
 clean:  ## remove the virtual environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info

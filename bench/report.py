@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import chart, results
+from bench.reads import TRACE, percentile
 from bench.results import BASELINE, GO, OURS
 from bench.stages import OURS_SINGLE, PROTOBUF
 
@@ -112,11 +113,50 @@ def _laptop(rows: Rows) -> list[str]:
     ]
 
 
+def _storage(rows: Rows) -> list[str]:
+    whole = {row["table"]: row["bytes_per_span"] for row in rows if not row["name"]}
+    lines = ["| table | bytes a span | biggest columns |", "|---|---|---|"]
+    for table, size in whole.items():
+        columns = ", ".join(
+            f"`{row['name']}` {row['bytes_per_span']:.1f}"
+            for row in rows
+            if row["table"] == table and row["name"] and row["bytes_per_span"] >= 0.5
+        )
+        lines.append(f"| {table} | {size:.1f} | {columns} |")
+    return lines
+
+
+def _reads(rows: Rows) -> list[str]:
+    lines = [
+        "| statements | of | median of them | 95th percentile | longest |",
+        "|---|---|---|---|---|",
+    ]
+    for source, name in (("rollups", "panels from rollups"), ("spans", "panels from rows")):
+        for which, tenant in (("all tenants", False), ("one tenant", True)):
+            chosen = [row for row in rows if row["source"] == source and bool(row["tenant"]) == tenant]
+            if chosen:
+                medians = [row["median_ms"] for row in chosen]
+                longest = max(chosen, key=lambda row: float(row["median_ms"]))
+                slowest = f"{longest['name']}, {longest['median_ms']:,.0f} ms"
+                lines.append(
+                    f"| {len(chosen)} {name} | {which} | {percentile(medians, 0.5):,.0f} ms "
+                    f"| {percentile(medians, 0.95):,.0f} ms | {slowest} |"
+                )
+    return lines + [
+        f"| a trace by its id: {row['name']} | all tenants | {row['median_ms']:.0f} ms "
+        f"| {row['p95_ms']:.0f} ms | |"
+        for row in rows
+        if row["source"] == TRACE and "/" not in row["name"]
+    ]
+
+
 _TABLES: Final[dict[str, Callable[[Rows], list[str]]]] = {
     "stages": _stages,
     "grpc_to_sink": _grpc_to_sink,
     "kafka_to_store": _kafka_to_store,
     "laptop": _laptop,
+    "storage": _storage,
+    "reads": _reads,
 }
 
 

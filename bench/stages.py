@@ -36,7 +36,6 @@ BATCHES: Final = (1, 8, 64, 512, 8192)
 USUAL: Final = ("chat", 512)
 OURS_SINGLE: Final = "spanhouse, a request at a time"
 PROTOBUF: Final = "protobuf objects"
-_MAX_SPANS: Final = 8192
 # Larger requests are over every receiver's limit.
 _MAX_REQUEST: Final = 20 << 20
 
@@ -138,7 +137,7 @@ def measure(contenders: dict[str, Contender], block: Block, seconds: float, roun
 def _waiting(block: Block, chance: np.random.Generator) -> list[bytes]:
     """As many requests as the pipeline takes at a time under load."""
     size = block.size / block.spans * block.batch
-    most = max(1, min(_MAX_SPANS // block.batch, int(BATCH_BYTES / size)))
+    most = max(1, int(BATCH_BYTES / size))
     requests: list[bytes] = []
     while len(requests) < most:
         requests += block.requests(chance, time.time_ns())

@@ -159,15 +159,15 @@ class ClickHouseServer(Stored):
         raise Unavailable(f"{self._address.name} has not all rows of {token} after {_HEALS} more inserts")
 
     def _insert(self, rows: pl.DataFrame, token: str, table: str = TABLE) -> None:
-        data = b"".join(native.block(rows))
         with self._client() as client:
             client.raw_insert(
                 table,
                 [f"`{name}`" for name in native.names(rows.columns)],
                 # Of bytes the client itself would send a second time when it gets no answer, and not say so.
-                (part for part in (data,)),
+                native.compressed(rows),
                 self._settings(client, token),
                 fmt="Native",
+                compression="lz4",
             )
 
     def _settings(self, client: Client, token: str) -> dict[str, Any]:

@@ -9,19 +9,21 @@ https://clickhouse.com/docs/interfaces/formats/Native
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from lz4.frame import LZ4FrameCompressor
 from numpy.typing import NDArray
 
 from spanhouse.batch import ValueType
-from spanhouse.processors.lists import children, ends, flat
-from spanhouse.views import VIEWS, Texts, encode, prefixed, taken, texts
+from spanhouse.exporters.native_texts import TEXT, WORD, written
+from spanhouse.processors.lists import children, ends
+from spanhouse.views import arrays, is_text, numbers, stack
 
-_Part = NDArray[Any] | bytes
+_Part = NDArray[Any] | bytes | int
 
 _TEXT: Final = "String"
 _WORD: Final = "LowCardinality(String)"
@@ -68,27 +70,45 @@ _FIELDS: Final = {
               "dropped": "UInt32"},
 }  # fmt: skip
 
-# Serialization of LowCardinality: its version; and that all distinct texts are given with the numbers, of
-# one, two or four bytes.
+# Of LowCardinality's serialization.
 _VERSION: Final = (1).to_bytes(8, "little")
-_WITH_KEYS: Final = 1 << 9 | 1 << 10
-_NUMBERS: Final[tuple[Any, ...]] = (np.uint8, np.uint16, np.uint32)
-# Distinct texts that are expected at most; where there are more, numbering takes a larger table.
-_FEW: Final = 2048
+# About what texts of a row take, with their places.
+_ROW_BYTES: Final = 512
+_PIECE_BYTES: Final = 64 << 10
 
 
 def block(rows: pl.DataFrame) -> list[bytes | memoryview]:
-    """The block, in parts to be written one after the other.
+    """The block, in parts to be written one after the other before this thread makes another block.
 
     Args:
         rows: columns of `rows.ROW`, and others of the table's that are in TYPES.
     """
-    columns = [column for series in rows.get_columns() for column in _columns(series)]
-    parts: list[bytes | memoryview] = [_varint(len(columns)) + _varint(rows.height)]
-    for name, kind, data in columns:
+    made = _Columns()
+    for name, column in arrays(rows).items():
+        made.add(name, column)
+    texts = written(stack(made.texts), made.kinds, made.masks, rows.height * _ROW_BYTES)
+    parts: list[bytes | memoryview] = [_varint(len(made.columns)) + _varint(rows.height)]
+    for name, kind, data in made.columns:
         parts.append(_text(name) + _text(kind))
-        parts += (part if isinstance(part, bytes) else part.data for part in data)
+        for part in data:
+            found = texts[part] if isinstance(part, int) else part
+            parts.append(found if isinstance(found, bytes) else found.data)
     return parts
+
+
+def compressed(rows: pl.DataFrame) -> Generator[bytes, None, None]:
+    """The block as an LZ4 frame, a tenth of it, in pieces to be sent one after the other.
+
+    Sending costs more than compressing, even to the same machine.
+    """
+    lz4 = LZ4FrameCompressor()
+    waiting = bytearray(lz4.begin())
+    for part in block(rows):
+        waiting += lz4.compress(part)
+        if len(waiting) >= _PIECE_BYTES:
+            yield bytes(waiting)
+            waiting.clear()
+    yield bytes(waiting) + lz4.flush()
 
 
 def names(columns: Iterable[str]) -> list[str]:
@@ -102,85 +122,93 @@ def names(columns: Iterable[str]) -> list[str]:
     return found
 
 
-_Column = tuple[str, str, list[_Part]]
+class _Columns:
+    """The columns of a block, and the texts among them, which are written all at once.
 
+    Attributes:
+        columns: (name, type, parts); a part may be the number of one of the texts.
+        texts: the texts.
+        kinds: how each is written.
+        masks: for each, which rows are; None for all.
+    """
 
-def _columns(series: pl.Series) -> Iterator[_Column]:
-    name = series.name
-    if name in _MAPS:
-        lists = flat(series)
-        yield from _maps(name, lists.ends, lists.fields)
-    elif name in _FIELDS:
-        yield from _nested(series)
-    elif TYPES[name] == _TEXT:
-        yield name, _TEXT, [prefixed(texts(series))]
-    elif TYPES[name] == _WORD:
-        yield name, _WORD, [_VERSION, *_words(texts(series), series)]
-    elif TYPES[name].startswith("Nullable"):
-        missing = series.is_null().to_numpy().view(np.uint8)
-        yield name, TYPES[name], [missing, _numbers(series.fill_null(0))]
-    else:
-        yield name, TYPES[name], [_numbers(series)]
+    def __init__(self) -> None:
+        self.columns: list[tuple[str, str, list[_Part]]] = []
+        self.texts: list[pa.Array] = []
+        self.kinds: list[int] = []
+        self.masks: list[NDArray[np.uint8] | None] = []
 
-
-def _numbers(series: pl.Series) -> NDArray[Any]:
-    if series.dtype == pl.Decimal:
-        # Its 128-bit numbers, of which the table has the lower half.
-        array = series.rechunk().to_arrow(compat_level=VIEWS)
-        whole = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset :]
-        return np.ascontiguousarray(whole[: 2 * len(series) : 2])
-    return series.to_physical().to_numpy()
-
-
-def _nested(series: pl.Series) -> Iterator[_Column]:
-    lists = flat(series)
-    places = lists.ends[1:]
-    for field, kind in _FIELDS[series.name].items():
-        array = lists.fields[field]
-        if field == "attrs":
-            for name, of_map, (version, *data) in _maps(field, ends(array), children(array)):
-                yield f"{series.name}.{name}", f"Array({of_map})", [version, places, *data]
-        elif kind == _WORD:
-            data = _words(texts(array), pl.Series(array))
-            yield f"{series.name}.{field}", f"Array({kind})", [_VERSION, places, *data]
+    def add(self, name: str, column: pa.Array) -> None:
+        """Take in a column of rows."""
+        if name in _MAPS:
+            self._maps("", name, ends(column), children(column))
+        elif name in _FIELDS:
+            self._nested(name, column)
+        elif TYPES[name] == _TEXT:
+            self.columns.append((name, _TEXT, [self._texts(column, TEXT)]))
+        elif TYPES[name] == _WORD:
+            self.columns.append((name, _WORD, [_VERSION, self._texts(column, WORD)]))
+        elif TYPES[name].startswith("Nullable"):
+            missing = column.is_null().to_numpy(zero_copy_only=False)
+            self.columns.append((name, TYPES[name], [missing, np.where(missing, 0, _numbers(column))]))
         else:
-            values = prefixed(texts(array)) if kind == _TEXT else array.to_numpy(zero_copy_only=False)
-            yield f"{series.name}.{field}", f"Array({kind})", [places, values]
+            self.columns.append((name, TYPES[name], [_numbers(column)]))
+
+    def _texts(self, column: pa.Array, kind: int, mask: NDArray[np.uint8] | None = None) -> int:
+        self.texts.append(column)
+        self.kinds.append(kind)
+        self.masks.append(mask)
+        return len(self.texts) - 1
+
+    def _nested(self, name: str, lists: pa.Array) -> None:
+        places, fields = ends(lists)[1:], children(lists)
+        for field, kind in _FIELDS[name].items():
+            array = fields[field]
+            if field == "attrs":
+                self._maps(f"{name}.", field, ends(array), children(array), places)
+            else:
+                data: list[_Part] = [_VERSION, places] if kind == _WORD else [places]
+                if is_text(array):
+                    data.append(self._texts(array, WORD if kind == _WORD else TEXT))
+                else:
+                    data.append(_numbers(array))
+                self.columns.append((f"{name}.{field}", f"Array({kind})", data))
+
+    def _maps(
+        self, prefix: str, name: str, list_ends: NDArray[np.int64], fields: dict[str, pa.Array],
+        places: NDArray[np.int64] | None = None,
+    ) -> None:  # fmt: skip
+        """Attribute lists as a map of their values, and one of the types of those that are no strings.
+
+        Args:
+            prefix: the name of the list they stand in, if they do.
+            name: the attribute lists' name.
+            list_ends: where each of them ends, behind a 0.
+            fields: of their elements.
+            places: where the lists end that they stand in.
+        """
+        values, types = _MAPS[name]
+        outer: list[_Part] = [_VERSION] if places is None else [_VERSION, places]
+        form = "Map({}, {})" if places is None else "Array(Map({}, {}))"
+        kinds = fields["type"].to_numpy(zero_copy_only=False)
+        keys = self._texts(fields["key"], WORD)
+        data: list[_Part] = [*outer, list_ends[1:], keys, self._texts(fields["value"], TEXT)]
+        self.columns.append((prefix + values, form.format(_WORD, _TEXT), data))
+        other = kinds != ValueType.STRING
+        before = np.zeros(len(other) + 1, np.int64)
+        np.cumsum(other, out=before[1:])
+        keys = self._texts(fields["key"], WORD, other.view(np.uint8))
+        data = [*outer, before[list_ends[1:]], keys, kinds[other]]
+        self.columns.append((prefix + types, form.format(_WORD, _KIND), data))
 
 
-def _maps(name: str, list_ends: NDArray[np.int64], fields: dict[str, pa.Array]) -> Iterator[_Column]:
-    """Attribute lists as a map of their values, and one of the types of those that are no strings."""
-    values, types = _MAPS[name]
-    keys = texts(fields["key"])
-    kinds = fields["type"].to_numpy(zero_copy_only=False)
-    numbered = _numbered(keys)
-    data = [list_ends[1:], *_coded(*numbered, fields["key"]), prefixed(texts(fields["value"]))]
-    yield values, f"Map({_WORD}, String)", [_VERSION, *data]
-    other = kinds != ValueType.STRING
-    before = np.zeros(len(other) + 1, np.int64)
-    np.cumsum(other, out=before[1:])
-    data = [before[list_ends[1:]], *_coded(numbered[0][other], numbered[1], fields["key"]), kinds[other]]
-    yield types, f"Map({_WORD}, {_KIND})", [_VERSION, *data]
-
-
-def _words(views: Texts, column: pl.Series) -> list[_Part]:
-    return _coded(*_numbered(views), column)
-
-
-def _numbered(views: Texts) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    numbered = encode(views, _FEW) or encode(views, views.length)
-    assert numbered is not None
-    return numbered
-
-
-def _coded(codes: NDArray[np.int32], firsts: NDArray[np.int64], column: Any) -> list[_Part]:
-    """Texts as numbers, given which rows of `column` have the distinct ones."""
-    if not len(codes):
-        return []
-    size = next(i for i, number in enumerate(_NUMBERS) if len(firsts) <= np.iinfo(number).max)
-    header = np.array([_WITH_KEYS | size, len(firsts)], np.uint64)
-    distinct = prefixed(texts(taken(column, firsts)))
-    return [header, distinct, np.array([len(codes)], np.uint64), codes.astype(_NUMBERS[size])]
+def _numbers(column: pa.Array) -> NDArray[Any]:
+    """Numbers as the table has them: of a Decimal the lower half, of a Boolean a byte."""
+    if pa.types.is_boolean(column.type):
+        flags: NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
+        return flags.view(np.uint8)
+    values = numbers(column)
+    return values if values.ndim == 1 else np.ascontiguousarray(values[:, 0])
 
 
 def _varint(number: int) -> bytes:

@@ -17,7 +17,8 @@ from spanhouse.batch import CONTENT, ValueType
 from spanhouse.processors.content_rules import ASK, CONTENT_KINDS, Content
 from spanhouse.processors.lists import Flat, as_lists, flat, map_elements
 from spanhouse.processors.looked import Distinct, Ints, Looked
-from spanhouse.views import VIEWS, lengths, longest, taken, texts
+from spanhouse.views import array as arrow
+from spanhouse.views import lengths, longest, stack, taken
 
 _NAMES: Final = pl.Series(["", *CONTENT_KINDS])
 # What of a tool's content is its arguments, and what its result.
@@ -39,7 +40,7 @@ class _Part:
         """`event`, `key` and `value` are columns of text, `types` one of numbers."""
         self.rows = rows
         self.kinds = kinds
-        self.sizes = lengths(texts(value))
+        self.sizes = lengths(arrow(value) if isinstance(value, pl.Series) else value)
         self.columns = (event, key, value, types)
 
     def frame(self) -> pl.DataFrame:
@@ -120,7 +121,7 @@ class TakeContent:
         if batch.schema.get("content") != CONTENT:
             return batch
         column = batch["content"]
-        if longest(texts(flat(column).fields["value"])) <= self._keep_bytes:
+        if longest(stack([flat(column).fields["value"]]))[0] <= self._keep_bytes:
             return batch
         return batch.with_columns(map_elements(column, self._cut))
 
@@ -180,7 +181,7 @@ class TakeContent:
         if part is None:
             return None, column
         part.columns = (taken(fields["name"], owners[kinds.nonzero()[0]]), *part.columns[1:])
-        without = fields | {"attrs": inner.to_arrow(compat_level=VIEWS)}
+        without = fields | {"attrs": arrow(inner)}
         return part, as_lists(column.name, looked.events.ends, without)
 
     def _ask(self, events: Distinct | None, keys: Distinct, scopes: Distinct) -> _Kinds:

@@ -9,14 +9,14 @@ from typing import Annotated, Final
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+import pyarrow as pa
 from pydantic import Field
 
 from spanhouse import metrics
 from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVALUATIONS, EVENTS, LINKS, TOKENS, ValueType, reject
 from spanhouse.errors import UserError
-from spanhouse.processors.lists import flat, inner_texts, map_elements
-from spanhouse.views import Texts, encode, lengths, longest, taken, texts
+from spanhouse.processors.lists import children, inner_texts, map_elements
+from spanhouse.views import arrays, distinct, is_text, longest, odd_ids, stack
 
 OTHER: Final = "__other__"
 
@@ -24,10 +24,9 @@ _HOUR_NS: Final = 3_600_000_000_000
 _DAY_NS: Final = 24 * _HOUR_NS
 _MAX_TTFT_MS: Final = 24 * 3600 * 1000.0
 _MAX_TOKENS: Final = 10**12
-# Distinct values of a column that are told apart quickly.
-_MAX_ENCODED: Final = 4096
+_IDS: Final = {"trace_id": 32, "span_id": 16, "parent_span_id": 16}  # hex digits
 # Checked by their length, or made by spanhouse itself.
-_NEVER_CUT: Final = frozenset(("reject", "trace_id", "span_id", "parent_span_id"))
+_NEVER_CUT: Final = frozenset(("reject", *_IDS))
 
 Positive = Annotated[float, Field(gt=0)]
 Size = Annotated[int, Field(ge=64)]
@@ -118,13 +117,10 @@ class Guard:
         now = self._now_ns()
         earliest, latest = max(now - self._max_age_ns, 0), now + self._max_future_ns
         start, end = batch["start_ns"].to_numpy(), batch["end_ns"].to_numpy()
-        traces, spans, parents = (
-            lengths(texts(batch[name])) for name in ("trace_id", "span_id", "parent_span_id")
-        )
-        bad = {
-            "trace_id": (traces != 32) | (batch["trace_id"] == "0" * 32).to_numpy(),
-            "span_id": (spans != 16) | (batch["span_id"] == "0" * 16).to_numpy(),
-            "parent_span_id": (parents != 0) & (parents != 16),
+        ids = arrays(batch, _IDS)
+        odd = odd_ids(stack(ids.values()), list(_IDS.values()), [name == "parent_span_id" for name in _IDS])
+        bad = {} if odd is None else dict(zip(_IDS, odd, strict=True))
+        bad |= {
             "start": start == 0,
             "past": start < np.uint64(earliest),
             "future": start > np.uint64(latest),
@@ -139,30 +135,27 @@ class Guard:
 
     def _cut(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Cut texts over the limit, in lists within lists as well."""
+        texts = [
+            (name, text)
+            for name, column in arrays(frame).items()
+            if name not in _NEVER_CUT
+            for text in _texts(column)
+        ]
+        sizes = longest(stack(text for _, text in texts)).tolist()
+        long = {name: None for (name, _), size in zip(texts, sizes, strict=True) if size > self._limit(name)}
         changed = []
-        for column in frame.get_columns():
-            dtype = column.dtype
-            cut = column
-            if dtype == pl.String:
-                if column.name not in _NEVER_CUT:
-                    cut = self._cut_text(column, texts(column))
-            elif isinstance(dtype, pl.List) and self._is_long(column):
-                if dtype == ATTRIBUTES:
-                    cut = map_elements(column, self._cut_attributes)
-                elif dtype in (EVENTS, LINKS, EVALUATIONS):
-                    cut = map_elements(column, self._cut)
-            if cut is not column:
-                changed.append(cut)
+        for name in long:
+            column = frame[name]
+            if column.dtype == pl.String:
+                changed.append(_cut(column, self._limit(name), note=name not in DIMENSIONS))
+            elif column.dtype == ATTRIBUTES:
+                changed.append(map_elements(column, self._cut_attributes))
+            elif column.dtype in (EVENTS, LINKS, EVALUATIONS):
+                changed.append(map_elements(column, self._cut))
         return frame.with_columns(changed) if changed else frame
 
-    def _cut_text(self, column: pl.Series, views: Texts) -> pl.Series:
-        is_dimension = column.name in DIMENSIONS
-        limit = self._max_dimension_bytes if is_dimension else self._max_value_bytes
-        return column if longest(views) <= limit else _cut(column, limit, note=not is_dimension)
-
-    def _is_long(self, lists: pl.Series) -> bool:
-        """Whether any text in the lists is over the limit."""
-        return any(longest(views) > self._max_value_bytes for views in inner_texts(flat(lists).fields))
+    def _limit(self, name: str) -> int:
+        return self._max_dimension_bytes if name in DIMENSIONS else self._max_value_bytes
 
     def _cut_attributes(self, attributes: pl.DataFrame) -> pl.DataFrame:
         cut = self._cut(attributes)
@@ -174,14 +167,17 @@ class Guard:
     def _limit_cardinality(self, batch: pl.DataFrame) -> pl.DataFrame:
         kept = None
         if batch["reject"].null_count() < batch.height:
-            kept = batch["reject"].is_null().to_numpy()
+            kept = batch["reject"].is_null()
+        columns = arrays(batch, [name for name in batch.columns if name in DIMENSIONS])
+        found = distinct(stack(columns.values()), None if kept is None else kept.to_numpy().view(np.uint8))
         changed = []
         now = self._now_ns()
-        for name in DIMENSIONS:
-            if name not in batch.columns:
-                continue
+        for name, values in zip(columns, found, strict=True):
             column = batch[name]
-            refused = self._known[name].admit(_distinct(column, kept), now)
+            if values is None:  # they are many
+                column_kept = column if kept is None else column.filter(kept)
+                values = column_kept.drop_nulls().unique(maintain_order=True).to_list()
+            refused = self._known[name].admit(values, now)
             if refused:
                 where = column.is_in(refused)
                 metrics.CARDINALITY_DROPS.labels(name).inc(int(where.sum()))
@@ -189,21 +185,11 @@ class Guard:
         return batch.with_columns(changed) if changed else batch
 
 
-def _distinct(column: pl.Series, kept: NDArray[np.bool_] | None) -> pl.Series:
-    """The distinct texts of the rows that are kept, None for all, in the order of their first one."""
-    encoded = encode(texts(column), _MAX_ENCODED)
-    if encoded is None:
-        return (
-            (column if kept is None else column.filter(pl.Series(kept)))
-            .drop_nulls()
-            .unique(maintain_order=True)
-        )
-    codes, firsts = encoded
-    if kept is not None:
-        codes = codes[kept]
-        used, at = np.unique(codes[codes >= 0], return_index=True)
-        firsts = firsts[used[np.argsort(at)]]
-    return taken(column, firsts)
+def _texts(column: pa.Array) -> Iterable[pa.Array]:
+    """The column itself, if it is text, or all text in its lists."""
+    if is_text(column):
+        return (column,)
+    return inner_texts(children(column)) if isinstance(column, pa.LargeListArray) else ()
 
 
 class _Known:
@@ -257,8 +243,11 @@ def _mend_numbers(batch: pl.DataFrame) -> pl.DataFrame:
     columns = [
         pl.when(pl.col(name) <= _MAX_TOKENS).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name)
         for name in TOKENS
-        if name in batch.columns and (batch[name] > _MAX_TOKENS).any()
+        if name in batch.columns and (batch[name].to_numpy() > _MAX_TOKENS).any()
     ]
-    if "ttft_ms" in batch.columns and not batch["ttft_ms"].is_between(0, _MAX_TTFT_MS).all():
-        columns.append(pl.when(pl.col("ttft_ms").is_between(0, _MAX_TTFT_MS)).then("ttft_ms"))
+    if "ttft_ms" in batch.columns:
+        ttft = batch["ttft_ms"]
+        values = ttft.to_numpy()  # null and NaN alike are NaN
+        if ttft.null_count() + int(((values >= 0) & (values <= _MAX_TTFT_MS)).sum()) < len(ttft):
+            columns.append(pl.when(pl.col("ttft_ms").is_between(0, _MAX_TTFT_MS)).then("ttft_ms"))
     return batch.with_columns(columns) if columns else batch

@@ -10,7 +10,8 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanhouse.views import VIEWS, Texts, texts
+from spanhouse.views import array as arrow
+from spanhouse.views import is_text
 
 KEEP: Final = "keep"
 
@@ -33,11 +34,9 @@ class Flat(NamedTuple):
     fields: dict[str, pa.Array]
 
 
-def flat(lists: pl.Series) -> Flat:
+def flat(lists: pl.Series | pa.Array) -> Flat:
     """The elements' fields, text as string views; `ends` begins with 0."""
-    array = lists.to_arrow(compat_level=VIEWS)
-    if isinstance(array, pa.ChunkedArray):
-        array = array.combine_chunks()
+    array = lists if isinstance(lists, pa.Array) else arrow(lists)
     return Flat(ends(array), children(array))
 
 
@@ -51,19 +50,16 @@ def as_lists(
     name: str, list_ends: NDArray[np.int64], fields: Mapping[str, pl.Series | pa.Array]
 ) -> pl.Series:
     """A column of lists of structs from the fields of all their elements; `list_ends` begins with 0."""
-    arrays = [
-        one.to_arrow(compat_level=VIEWS) if isinstance(one, pl.Series) else one for one in fields.values()
-    ]
-    whole = [one.combine_chunks() if isinstance(one, pa.ChunkedArray) else one for one in arrays]
+    whole = [arrow(one) if isinstance(one, pl.Series) else one for one in fields.values()]
     structs = pa.StructArray.from_arrays(whole, list(fields))
     return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
 
 
-def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[Texts]:
+def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[pa.Array]:
     """All text among the fields of a list's elements, in lists within as well."""
     for array in fields.values():
-        if pa.types.is_string_view(array.type):
-            yield texts(array)
+        if is_text(array):
+            yield array
         elif isinstance(array, pa.LargeListArray):
             yield from inner_texts(children(array))
 

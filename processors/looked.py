@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from spanhouse.processors.lists import Flat, children, ends, flat
-from spanhouse.views import encode, taken, texts
-
-# Distinct texts that are told apart quickly.
-_MAX_DISTINCT: Final = 4096
+from spanhouse.views import array, numbered
 
 Ints = NDArray[np.int64]
 
@@ -28,10 +25,8 @@ class Distinct:
     @classmethod
     def of(cls, column: Any) -> Distinct:
         """Of a column of text without nulls, or an array of string views."""
-        views = texts(column)
-        encoded = encode(views, _MAX_DISTINCT) or encode(views, views.length)
-        assert encoded is not None
-        return cls(taken(column, encoded[1]).to_list(), encoded[0])
+        codes, found = numbered(array(column) if isinstance(column, pl.Series) else column)
+        return cls(found, codes)
 
     def at(self, rows: Ints) -> Distinct:
         """Those of some rows."""

@@ -61,6 +61,7 @@ class Rule:
         excludes: token columns that the source's number was counted without.
         repeats: token columns that the source's number counts twice.
         where: (column or raw column, its values); one that ends in `*` is a beginning.
+        guess: whether it is asked only where no other rule gives a value.
         line: where the rule stands in its file.
     """
 
@@ -78,6 +79,7 @@ class Rule:
     excludes: tuple[str, ...] = ()
     repeats: tuple[str, ...] = ()
     where: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    guess: bool = False
     line: int = 0
 
     @property
@@ -159,7 +161,7 @@ class _Columns:
             "where": self._where,
         }
         known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values",
-                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where")  # fmt: skip
+                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where", "guess")  # fmt: skip
         got: dict[str, Any] = {}
         for key, (key_node, value) in entries.items():
             if key not in known:
@@ -187,6 +189,7 @@ class _Columns:
             excludes=tuple(f"tokens_{part}" for part in got.get("excludes", ())),
             repeats=tuple(f"tokens_{part}" for part in got.get("repeats", ())),
             where=got.get("where", ()),
+            guess="guess" in got,
             line=node.start_mark.line + 1,
         )
 
@@ -220,9 +223,11 @@ class _Columns:
         for key in ("excludes", "repeats"):
             if not {*got.get(key, ())} <= {*parts}:
                 fail(key, f"'{key}' may name {', '.join(parts)}" if parts else f"'{key}' is for totals")
+        if got.get("guess", "true") != "true" or ("guess" in got and not is_text):
+            fail("guess", "'guess' is 'true' or left out, and for columns of text")
         for name, _ in got.get("where", ()):
-            if name in COLUMNS and column not in _PARTS:
-                fail("where", f"only rules for {' and '.join(_PARTS)} can ask for '{name}'")
+            if name in COLUMNS and column not in _PARTS and "guess" not in got:
+                fail("where", f"only rules for {' and '.join(_PARTS)}, and guesses, can ask for '{name}'")
         if "starts_with" in got and "is" not in got:
             fail("starts_with", "'starts_with' needs 'is'")
         if column == "kind" and not {got.get("is", "llm"), *got.get("values", {}).values()} <= {*KINDS}:

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from spanhouse import metrics
 from spanhouse.processors.scrub_rules import (
@@ -21,8 +22,8 @@ from spanhouse.processors.scrub_rules import (
     USER_ID_KEYS,
     Rule,
 )
-from spanhouse.views import Sieve
-from spanhouse.views import texts as views_of
+from spanhouse.sieve import Sieve
+from spanhouse.views import array, stack
 
 
 def _gate(literals: str) -> str:
@@ -139,10 +140,14 @@ def mask_json(texts: pl.Series, *, numbers: bool = False) -> pl.Series:
 
 def _suspicious(tokens: pl.Series) -> pl.Series:
     """Indices of JSON's strings that may hold something to mask; what escapes hide is not looked through."""
-    flagged = tokens.str.contains(_HIDING)
-    if (flags := SIEVE.flag(views_of(tokens))) is not None:
-        flagged |= pl.Series(flags)
-    return (flagged & tokens.str.starts_with('"')).arg_true()
+    flagged = tokens.str.contains(_HIDING).to_numpy()
+    flagged[_flag(SIEVE, tokens)] = True
+    return (pl.Series(flagged) & tokens.str.starts_with('"')).arg_true()
+
+
+def _flag(sieve: Sieve, texts: pl.Series) -> NDArray[np.int64]:
+    (rows,) = sieve.flag(stack([array(texts)]))
+    return rows
 
 
 def _mask_named(tokens: pl.Series, is_string: pl.Series) -> pl.Series:
@@ -193,8 +198,7 @@ def _round(texts: pl.Series) -> pl.Series:
         if small:
             where = texts.str.contains(_gate(rule.literals)).arg_true()
         else:
-            flags = _SIEVES[rule.name].flag(views_of(texts))
-            where = pl.Series(np.empty(0, np.int64) if flags is None else flags.nonzero()[0])
+            where = pl.Series(_flag(_SIEVES[rule.name], texts))
         if not where.len():
             continue
         masked = _apply(rule, texts.gather(where))

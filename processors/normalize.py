@@ -24,6 +24,7 @@ from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
 from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, read
 from spanhouse.processors.models import one_form
+from spanhouse.views import array, distinct, stack
 
 MAPPINGS: Final = Path(__file__).parent / "mappings"
 # One file per dialect, in order of preference: what a library sends besides OpenTelemetry's names, or means
@@ -110,8 +111,12 @@ class Normalize:
         batch = batch.hstack(sources.select(plan.columns))
         if plan.has_model:
             batch = one_form(batch)
-        for column, expr, gate in plan.inferred:
-            if batch.select(gate.any()).item():
+        gates = [gate.any().alias(column) for column, _, gate in plan.inferred]
+        open_ = batch.select(gates).row(0) if gates else ()
+        asked = batch
+        for gate, is_open, (column, expr, _) in zip(gates, open_, plan.inferred, strict=True):
+            # One that was filled may open another.
+            if is_open or (batch is not asked and batch.select(gate).item()):
                 batch = batch.with_columns(expr.alias(column))
         if not plan.has_usage:
             return batch
@@ -128,11 +133,14 @@ class Normalize:
 
     def _event_columns(self, batch: pl.DataFrame) -> pl.DataFrame | None:
         """What event rules read: of each span's last event of a name. None where no span has such events."""
-        owners, events = _flat(_arrow(batch["events"]), np.arange(batch.height))
-        if not len(owners):
+        (there,) = distinct(stack([array(batch["events"]).flatten().field("name")]))
+        wanted = [name for name in self._events if there is None or name in there]
+        if not wanted:
             return None
+        owners, events = _flat(_arrow(batch["events"]), np.arange(batch.height))
         columns = []
-        for name, keys in self._events.items():
+        for name in wanted:
+            keys = self._events[name]
             at = _where(events.field("name"), name)
             if "" in keys and len(at):
                 columns.append(_first_times(f"event:{name}:", events, at, owners[at], batch.height))
@@ -163,7 +171,7 @@ class Normalize:
             if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
                 found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
-            guesses = [r for r in self._rules[column] if _is_guess(r)]
+            guesses = [r for r in self._rules[column] if _is_guess(r) and _exprs(r, dtype, present)]
             if values := [expr for rule in guesses for expr in _exprs(rule, dtype, present)]:
                 empty = pl.col(column) == _DEFAULTS.get(column, "")
                 expr = pl.when(empty).then(pl.coalesce(*values, pl.col(column))).otherwise(column)
@@ -415,14 +423,16 @@ def _matches(value: pl.Expr, text: str) -> pl.Expr:
 
 
 def _is_guess(rule: Rule) -> bool:
-    """Whether the rule reads a column of the row, or the span's name without asking for an attribute."""
+    """Whether it says so, or reads a column of the row, or the name without asking for an attribute."""
+    if rule.guess:
+        return True
     if not rule.is_column or rule.source in COLUMNS:
         return rule.is_column
     return rule.source == "name" and not any(":" in name for name, _ in rule.where)
 
 
 def _gate(rule: Rule) -> pl.Expr:
-    condition = pl.col(rule.source) != ""
+    condition = (pl.col(rule.source) != "").fill_null(False)
     for name, wanted in rule.where:
         condition = condition & pl.any_horizontal(_matches(pl.col(name), text) for text in wanted)
     return condition

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from spanhouse import metrics
 from spanhouse.batch import ATTRIBUTE_LISTS, ValueType
@@ -24,14 +26,18 @@ from spanhouse.processors.scrub_rules import (
     USER_ID_KEYS,
 )
 from spanhouse.processors.scrub_scan import Attributes, Found, Rows, Scan
-from spanhouse.views import longest, texts
+from spanhouse.views import array, numbered
 
 _HASH_HEX: Final = 32
-_HASH: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
+_HASH_TEXT: Final = rf"^[0-9a-f]{{{_HASH_HEX}}}$"
+_HASH: Final = re.compile(_HASH_TEXT.replace("$", r"\Z"))
 _CACHED_IDS: Final = 65536
 _CACHED_KEYS: Final = 65536
+_CACHED_SETS: Final = 64
 _SECRET_KEY: Final = re.compile(f"(?i)(?:{'|'.join((*SECRET_NAMES, *SECRET_HEADERS))})\\Z")
 
+# (key, rows or None for all, the number of each row's text or -1, the texts).
+_Ids = tuple[str, NDArray[np.uint32] | None, NDArray[np.int32], list[str]]
 # (texts, what replaces them).
 _Replaced = tuple[pl.Series, pl.Series]
 _NOTHING: Final[_Replaced] = (pl.Series(dtype=pl.String), pl.Series(dtype=pl.String))
@@ -72,6 +78,7 @@ class Scrub:
         )
         self._hash = lru_cache(_CACHED_IDS)(partial(keyed_hash, hash_key))
         self._sort = lru_cache(_CACHED_KEYS)(partial(_sort, frozenset(self._dropped)))
+        self._clean_keys: set[frozenset[str]] = set()
 
     def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
         """Scrub a batch."""
@@ -90,12 +97,24 @@ class Scrub:
             {key for key, sort in sorts.items() if sort == "dropped"},
             USER_ID_HASH in found.keys,
             {key for key, sort in sorts.items() if sort == "secret"},
-            _mask(mask, find([pl.Series(sorted(found.keys), dtype=pl.String)])),
+            self._masked_keys(found.keys),
             _mask(mask, find(found.plain)),
             _mask(mask_json, find(found.json)),
             _mask(mask_emails, find(found.trace_states)),
         )
         return changes.apply(batch, scan)
+
+    def _masked_keys(self, keys: set[str]) -> _Replaced:
+        """What attributes' keys become; batch after batch has the same ones, and nothing in them."""
+        names = frozenset(keys)
+        if names in self._clean_keys:
+            return _NOTHING
+        result = _mask(mask, find([pl.Series(sorted(keys), dtype=pl.String)]))
+        if result is _NOTHING:
+            if len(self._clean_keys) >= _CACHED_SETS:
+                self._clean_keys.clear()
+            self._clean_keys.add(names)
+        return result
 
     def _hash_user_ids(self, batch: pl.DataFrame, in_lists: Mapping[str, bool]) -> pl.DataFrame:
         """Fill `user_id_hash`; the ids themselves go with the attributes that are dropped.
@@ -106,25 +125,35 @@ class Scrub:
         """
         if "user_id_hash" not in batch.columns:
             batch = batch.with_columns(user_id_hash=pl.lit(""))
-        hashed = batch["user_id_hash"]
         raws = self._user_raws.intersection(batch.columns)
-        if not (raws or any(in_lists.values()) or longest(texts(hashed))):
-            return batch
         # The mapping has put ids there, too, and perhaps from attributes that are not known here.
-        ids = hashed.set(hashed.str.contains(_HASH), "")
-        for found in self._user_ids(batch, raws, in_lists):
-            ids = ids.scatter(found["row"], found["value"])
-        distinct = ids.filter(ids != "").unique()
-        if not distinct.len():
+        codes, texts = numbered(array(batch["user_id_hash"]))
+        if not (raws or any(in_lists.values()) or any(texts)):
             return batch
-        metrics.SCRUBBED.labels("user_id").inc(len(distinct))
-        hashes = pl.Series([self._hash(text) for text in distinct], dtype=pl.String)
-        return batch.with_columns(hashed.zip_with(ids == "", ids.replace(distinct, hashes)))
+        is_id = [text != "" and not _HASH.match(text) for text in texts]
+        for key, rows, numbers, found in self._user_ids(batch, raws, in_lists):
+            ids = [text != "" and not (key == USER_ID_HASH and _HASH.match(text)) for text in found]
+            where = np.array([*ids, False])[numbers]  # -1, which is null, is the last
+            codes[where if rows is None else rows[where]] = numbers[where] + len(texts)
+            texts += found
+            is_id += ids
+        used = set(np.unique(codes).tolist())
+        hashes = {
+            text: self._hash(text)
+            for code, (text, ours) in enumerate(zip(texts, is_id, strict=True))
+            if ours and code in used
+        }
+        if not hashes:
+            return batch
+        metrics.SCRUBBED.labels("user_id").inc(len(hashes))
+        known = [hashes.get(text, "") if ours else text for text, ours in zip(texts, is_id, strict=True)]
+        # Null, which is -1, takes the last.
+        return batch.with_columns(pl.Series("user_id_hash", [*known, ""])[pl.Series(codes)])
 
     def _user_ids(
         self, batch: pl.DataFrame, raws: frozenset[str], in_lists: Mapping[str, bool]
-    ) -> Iterator[pl.DataFrame]:
-        """(row, value) of what spans give as their user's id, the most telling last."""
+    ) -> Iterator[_Ids]:
+        """What spans give as their user's id, the most telling last."""
         sources = [("span", [USER_ID_HASH]), *((s, self._user_keys) for s in reversed(ATTRIBUTE_LISTS))]
         for source, keys in sources:
             column = batch[ATTRIBUTE_LISTS[source]]
@@ -136,11 +165,12 @@ class Scrub:
             for key in reversed(keys):
                 for raw in (f"{source}:{key}~", f"{source}:{key}"):
                     if raw in raws:
-                        value = pl.col(raw).cast(pl.String)
+                        value = batch[raw].cast(pl.String)
                         value = value.str.strip_suffix(".0") if raw.endswith("~") else value
-                        yield batch.select(value=value).with_row_index("row").filter(_is_id(key))
+                        yield key, None, *numbered(array(value))
                 if attributes is not None and attributes.height:
-                    yield attributes.filter((pl.col("key") == key) & _is_id(key))
+                    of_key = attributes.filter(pl.col("key") == key)
+                    yield key, of_key["row"].to_numpy(), *numbered(array(of_key["value"]))
 
     def _raw_to_drop(self, batch: pl.DataFrame) -> list[str]:
         keys = {*self._dropped, f"{USER_ID_HASH}~"}
@@ -148,18 +178,12 @@ class Scrub:
         return [name for name, key in names if key in keys or key.removesuffix("~") in self._dropped]
 
 
-def _is_id(key: str) -> pl.Expr:
-    """Whether what stands under this key is a user's id."""
-    is_id = pl.col("value") != ""
-    return is_id & ~pl.col("value").str.contains(_HASH) if key == USER_ID_HASH else is_id
-
-
 def _only_hashes(batch: pl.DataFrame) -> pl.DataFrame:
     """Nothing but hashes in the raw column of `USER_ID_HASH`."""
     raw = pl.col(f"span:{USER_ID_HASH}")
     if raw.meta.output_name() not in batch.columns:
         return batch
-    return batch.with_columns(pl.when(raw.str.contains(_HASH)).then(raw))
+    return batch.with_columns(pl.when(raw.str.contains(_HASH_TEXT)).then(raw))
 
 
 def _id_text(attributes: pl.DataFrame) -> pl.Series:
@@ -218,7 +242,8 @@ class _Changes:
             if self._concern(attributes):
                 changed.append((name, map_elements(frame[name], partial(self._attributes, scan=attributes))))
         for name, inner in scan.lists.items():
-            changed.append((name, map_elements(frame[name], partial(self.apply, scan=inner))))
+            if self._concern_any(inner):
+                changed.append((name, map_elements(frame[name], partial(self.apply, scan=inner))))
         new = [column for name, column in changed if column is not frame[name]]
         return frame.with_columns(new) if new else frame
 
@@ -226,14 +251,21 @@ class _Changes:
         named = self.dropped | self.secret | set(self.keys[0])
         if self.hashes:
             named.add(USER_ID_HASH)
-        return bool(len(scan.plain) or len(scan.json) or not named.isdisjoint(scan.keys))
+        masked = (len(scan.plain) and self.plain[0].len()) or (len(scan.json) and self.json[0].len())
+        return bool(masked) or not named.isdisjoint(scan.keys)
+
+    def _concern_any(self, scan: Scan) -> bool:
+        changes = (self.trace_state if name == "trace_state" else self.plain for name in scan.texts)
+        return any(old.len() for old, _ in changes) or any(map(self._concern, scan.attributes.values()))
 
     def _attributes(self, attributes: pl.DataFrame, scan: Attributes) -> pl.DataFrame:
         key, value, kind = (attributes[name] for name in ("key", "value", "type"))
         masked = _replace(_replace(value, scan.plain, self.plain), scan.json, self.json)
         is_dropped = key.is_in(self.dropped & scan.keys)
         if self.hashes:
-            is_dropped |= (key == USER_ID_HASH) & ~((kind == ValueType.STRING) & value.str.contains(_HASH))
+            is_dropped |= (key == USER_ID_HASH) & ~(
+                (kind == ValueType.STRING) & value.str.contains(_HASH_TEXT)
+            )
         is_secret = key.is_in(self.secret & scan.keys) & ~value.is_in(["", "[key]"])
         name = key if scan.keys.isdisjoint(self.keys[0]) else key.replace(*self.keys)
         if masked is value and name is key and not is_dropped.any() and not is_secret.any():

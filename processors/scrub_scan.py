@@ -11,10 +11,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse.batch import ATTRIBUTES, CONTENT, EVALUATIONS, EVENTS, LINKS, ValueType
-from spanhouse.processors.lists import children, flat
+from spanhouse.processors.lists import children
 from spanhouse.processors.masking import SIEVE
 from spanhouse.processors.scrub_rules import USER_ID_HASH
-from spanhouse.views import encode, taken, texts
+from spanhouse.sieve import NO_ROWS
+from spanhouse.views import arrays, distinct, is_text, stack, taken
 
 # Columns of ids and fixed words, which hold nothing to mask.
 _SKIPPED: Final = frozenset(
@@ -23,9 +24,6 @@ _SKIPPED: Final = frozenset(
 )  # fmt: skip
 
 _NESTED: Final = (ValueType.ARRAY, ValueType.KVLIST)
-# Distinct keys that are told apart quickly.
-_MAX_KEYS: Final = 4096
-
 Rows = NDArray[np.int64]
 
 
@@ -58,56 +56,78 @@ class Found:
 
     def scan(self, frame: pl.DataFrame) -> Scan:
         """Look at the columns of a batch."""
-        result = Scan()
-        for column in frame.get_columns():
-            dtype = column.dtype
-            if dtype == pl.String:
-                if column.name not in _SKIPPED:
-                    self._text(result, column.name, column)
-            elif isinstance(dtype, pl.List):
-                if dtype in (ATTRIBUTES, CONTENT):
-                    result.attributes[column.name] = self._attributes(flat(column).fields)
-                elif dtype in (EVENTS, LINKS, EVALUATIONS):
-                    result.lists[column.name] = self._elements(flat(column).fields)
+        columns = _Columns()
+        result = columns.add(frame, arrays(frame))
+        keys = distinct(stack(found.keys for found in columns.attributes))
+        for found, names in zip(columns.attributes, keys, strict=True):
+            found.scan.keys = set(pl.Series(found.keys).unique() if names is None else names)
+            self.keys |= found.scan.keys
+        values = [text.values for text in columns.texts] + [found.values for found in columns.attributes]
+        kinds = [None for _ in columns.texts] + [found.kinds for found in columns.attributes]
+        flagged = iter(SIEVE.flag(stack(values), kinds))
+        for text in columns.texts:
+            if len(rows := next(flagged)):
+                text.scan.texts[text.name] = rows
+                whose = self.trace_states if text.name == "trace_state" else self.plain
+                whose.append(taken(text.values, rows))
+        for found in columns.attributes:
+            if len(rows := next(flagged)):
+                kinds_of_rows = found.kinds[rows]
+                found.scan.plain = rows[kinds_of_rows == ValueType.STRING]
+                found.scan.json = rows[np.isin(kinds_of_rows, _NESTED)]
+                for whose, of_kind in ((self.plain, found.scan.plain), (self.json, found.scan.json)):
+                    if len(of_kind):
+                        whose.append(taken(found.values, of_kind))
         return result
 
-    def _elements(self, fields: dict[str, pa.Array]) -> Scan:
+
+@dataclass(slots=True, frozen=True)
+class _Text:
+    scan: Scan
+    name: str
+    values: pa.Array
+
+
+@dataclass(slots=True, frozen=True)
+class _Pairs:
+    scan: Attributes
+    keys: pa.Array
+    values: pa.Array
+    kinds: NDArray[np.uint8]
+
+
+@dataclass(slots=True)
+class _Columns:
+    """All columns of text and of attributes, in lists within lists as well, with the scan they belong to."""
+
+    texts: list[_Text] = field(default_factory=list)
+    attributes: list[_Pairs] = field(default_factory=list)
+
+    def add(self, frame: pl.DataFrame, columns: dict[str, pa.Array]) -> Scan:
+        """Take in the columns of a batch."""
         result = Scan()
-        if any(map(len, fields.values())):
-            for name, array in fields.items():
-                if name == "attrs":
-                    result.attributes[name] = self._attributes(children(array))
-                elif pa.types.is_string_view(array.type) and name not in _SKIPPED:
-                    self._text(result, name, array)
+        for name, dtype in frame.schema.items():
+            column = columns[name]
+            if is_text(column):
+                self._text(result, name, column)
+            elif dtype in (ATTRIBUTES, CONTENT):
+                self._attributes(result, name, column)
+            elif dtype in (EVENTS, LINKS, EVALUATIONS):
+                result.lists[name] = inner = Scan()
+                fields = children(column)
+                for field_name, values in fields.items() if any(map(len, fields.values())) else ():
+                    if field_name == "attrs":
+                        self._attributes(inner, field_name, values)
+                    elif is_text(values):
+                        self._text(inner, field_name, values)
         return result
 
-    def _text(self, result: Scan, name: str, column: pl.Series | pa.Array) -> None:
-        flags = SIEVE.flag(texts(column))
-        if flags is not None:
-            result.texts[name] = rows = flags.nonzero()[0]
-            found = self.trace_states if name == "trace_state" else self.plain
-            found.append(taken(column, rows))
+    def _text(self, scan: Scan, name: str, values: pa.Array) -> None:
+        if name not in _SKIPPED:
+            self.texts.append(_Text(scan, name, values))
 
-    def _attributes(self, fields: dict[str, pa.Array]) -> Attributes:
-        result = Attributes(_distinct(fields["key"]), _NO_ROWS, _NO_ROWS)
-        self.keys |= result.keys
+    def _attributes(self, scan: Scan, name: str, lists: pa.Array) -> None:
+        fields = children(lists)
         kinds = np.ascontiguousarray(fields["type"].to_numpy(zero_copy_only=False))
-        flags = SIEVE.flag(texts(fields["value"]), kinds)
-        if flags is not None:
-            rows = flags.nonzero()[0]
-            kinds = kinds[rows]
-            result.plain = rows[kinds == ValueType.STRING]
-            result.json = rows[np.isin(kinds, _NESTED)]
-            for found, of_kind in ((self.plain, result.plain), (self.json, result.json)):
-                if len(of_kind):
-                    found.append(taken(fields["value"], of_kind))
-        return result
-
-
-_NO_ROWS: Final[Rows] = np.empty(0, np.int64)
-
-
-def _distinct(keys: pa.Array) -> set[str]:
-    encoded = encode(texts(keys), _MAX_KEYS)
-    series = pl.Series(keys)
-    return set(series.unique() if encoded is None else taken(series, encoded[1]))
+        scan.attributes[name] = found = Attributes(set(), NO_ROWS, NO_ROWS)
+        self.attributes.append(_Pairs(found, fields["key"], fields["value"], kinds))

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 # Spans per partition that are known not to be new.
 SEEN_SPANS: Final = 250_000
 _BACKOFF_S: Final = (0.2, 10.0)
-# Bytes of messages that are processed at once; about 16 k small spans.
-_BATCH_BYTES: Final = 8 << 20
+# Bytes of messages that are processed at once; about 32 k small spans.
+_BATCH_BYTES: Final = 16 << 20
 
 
 class Store(Protocol):

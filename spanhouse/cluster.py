@@ -59,6 +59,9 @@ _ADD_COLUMNS: Final = re.compile(
     re.DOTALL,
 )
 _ADD_INDEX: Final = re.compile(r"ALTER TABLE (?P<table>\w+) (?P<change>ADD INDEX IF NOT EXISTS \w+ [^,]+)")
+_DROP_INDEX: Final = re.compile(r"ALTER TABLE (?P<table>\w+) (?P<change>DROP INDEX IF EXISTS \w+)")
+_CODEC: Final = r"MODIFY COLUMN \w+ CODEC\([\w(), ]+\)"
+_CODECS: Final = re.compile(rf"ALTER TABLE (?P<table>\w+)\s+(?P<change>{_CODEC}(?:,\s*{_CODEC})*)")
 _ACCESS: Final = re.compile(
     r"(?P<what>CREATE (?:ROLE|SETTINGS PROFILE|QUOTA|USER) IF NOT EXISTS|ALTER USER)\s+"
     r"(?P<name>`[^`]+`|\w+)(?P<rest>.*)",
@@ -92,6 +95,8 @@ class Cluster:
             _WINDOW: self._window,
             _ADD_COLUMNS: self._add_columns,
             _ADD_INDEX: self._change_local,
+            _DROP_INDEX: self._change_local,
+            _CODECS: self._change_local,
             _COMPACT: self._change_local,
             _ACCESS: self._access,
             _GRANT: self._grant,

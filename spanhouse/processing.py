@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from spanhouse import metrics
 from spanhouse.batch import Processor
 from spanhouse.otlp.decode import Decoder
@@ -108,8 +110,7 @@ class Processing:
         with timed("decode"):
             decoded = self._decoder.decode(payloads)
         batch = decoded.batch
-        counted = batch["payload"].value_counts()
-        counts = dict(zip(counted["payload"], counted["count"], strict=True))
+        counts = np.bincount(batch["payload"].to_numpy(), minlength=len(payloads)).tolist()
         with timed("content"):
             looked = Looked(batch)
             batch = self._take_content(looked)
@@ -127,7 +128,7 @@ class Processing:
             batch = self._take_content.cut(batch)
             finished = finish(batch, self._targets)
         metrics.BATCH_SPANS.observe(batch.height)
-        return Processed(first, [counts.get(i, 0) for i in range(len(payloads))], decoded.errors, finished)
+        return Processed(first, counts, decoded.errors, finished)
 
 
 @contextmanager

@@ -22,14 +22,13 @@ import polars as pl
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from spanhouse import dedup, rollups, running
+from spanhouse import rollups, running
 from spanhouse.batch import Processor
 from spanhouse.config import Config, build_processors
 from spanhouse.dedup import SeenSpans
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.foreground import STOP_SIGNALS
-from spanhouse.otlp import decode
 from spanhouse.processing import Failed, Processed, Processing, build_processing
 from spanhouse.processors.guard import Guard
 from spanhouse.receivers.replay import IDS, PLACE, Batch
@@ -37,6 +36,7 @@ from spanhouse.store import Store
 from spanhouse.translate import hash_key as server_hash_key
 from spanhouse.translate import server
 from spanhouse.up import store_processors
+from spanhouse.warm_up import warm_up
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -242,8 +242,7 @@ def replay(config: Config, source: Source, *, dry_run: bool) -> int:
         UserError: the source or the store cannot be used, or the store refuses the spans.
     """
     stop = _stop_on_signals()
-    decode.warm_up()
-    dedup.warm_up()
+    warm_up()
     logging.getLogger("spanhouse.processing").addFilter(_first_of_each())
     for note in source.notes:
         log.warning("%s", note)

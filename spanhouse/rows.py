@@ -34,7 +34,8 @@ from spanhouse.batch import (
     reject,
 )
 from spanhouse.processors.lists import element_rows, elements, flat
-from spanhouse.views import equal, taken, texts
+from spanhouse.row_kernels import LEFT, PROMOTED, left, merged, patterns
+from spanhouse.views import array, arrays, equal, is_text, numbers, stack
 
 _RAW_TYPES: Final = {
     pl.String: ValueType.STRING,
@@ -44,8 +45,6 @@ _RAW_TYPES: Final = {
 }
 # The last nanosecond of DateTime64(9), in the year 2262.
 _MAX_NS: Final = 2**63 - 1
-# Bits of the mask that says which attributes of a span were promoted; several masks if there are more.
-_MASK_BITS: Final = 62
 
 # Columns of rows. The table has an attribute list as a map of the values (`attrs`) and one of the types of
 # those that are no strings (`attr_types`), and a list of structs as a list for each field (`events.name`).
@@ -112,14 +111,21 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
             pl.col(name).cast(dtype) if name in schema else _default(name, dtype)
             for name, dtype in others.items()
         )
-    raws = [c for c in batch.columns if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
-    masks, left = _compare(batch, raws, targets)
-    promotable = [raw for raw in raws if raw in targets]
-    columns = {name: batch[name] for name in ROW if name in batch.columns}
+    arrow = arrays(batch)
+    raws = [c for c in arrow if c not in DECODED and c not in NORMALIZED and _is_raw(c)]
+    states = _compare(batch, arrow, raws, targets)
+    columns = {series.name: series for series in batch.get_columns() if series.name in ROW}
     columns["ts"] = batch["start_ns"].cast(pl.Int64).cast(ROW["ts"])
-    columns["promoted"] = _promoted(masks, promotable, targets, batch.height)
-    for name, parts in left.items():
-        columns[name] = _merge(batch[name], parts)
+    columns["promoted"] = _promoted(states, raws, targets)
+    back: dict[str, list[tuple[int, str, pa.Array, int]]] = {}
+    for i, (raw, count) in enumerate(zip(raws, left(states), strict=True)):
+        if count:
+            source, _, key = raw.partition(":")
+            text = arrow[raw] if is_text(arrow[raw]) else array(batch[raw].cast(pl.String))
+            part = (i, key, text, _RAW_TYPES[type(batch[raw].dtype)])
+            back.setdefault(ATTRIBUTE_LISTS[source], []).append(part)
+    for name, parts in back.items():
+        columns[name] = pl.Series(name, merged(*flat(arrow[name]), states, parts))
     rows = pl.DataFrame([columns[name].alias(name) for name in ROW])
     for name, dtype in BESIDE.items():
         if schema.get(name) == dtype and flat(batch[name]).ends[-1]:
@@ -147,109 +153,55 @@ def _default(name: str, dtype: Any) -> pl.Expr:
     return pl.lit(value, dtype=dtype).alias(name)
 
 
-@dataclass(frozen=True, slots=True)
-class _Left:
-    """Attributes of one key that go back to their list: one value for each of `rows`."""
-
-    key: str
-    type: ValueType
-    rows: npt.NDArray[np.int64]
-    values: pl.Series
-
-
 def _compare(
-    batch: pl.DataFrame, raws: list[str], targets: Mapping[str, str]
-) -> tuple[list[npt.NDArray[np.int64]], dict[str, list[_Left]]]:
-    """Per span a bit for each raw column with a target: whether the row's column has exactly its value.
+    batch: pl.DataFrame, arrow: Mapping[str, pa.Array], raws: list[str], targets: Mapping[str, str]
+) -> npt.NDArray[np.uint8]:
+    """What is to become of each raw column's value: shape (raws, rows).
 
-    Also, by attribute list, the values that no column stands for.
+    A column with a target stands in the row where the row's column has exactly its value.
     """
-    masks: list[npt.NDArray[np.int64]] = []
-    left: dict[str, list[_Left]] = {}
-    promotable = 0
-    for raw in raws:
-        series = batch[raw]
-        rest = series.is_not_null().to_numpy() if series.null_count() else None
-        if raw in targets:
-            same = _same(series, batch[targets[raw]])
-            group, bit = divmod(promotable, _MASK_BITS)
-            promotable += 1
-            if group == len(masks):
-                masks.append(np.zeros(batch.height, np.int64))
-            masks[group] |= same.astype(np.int64) << bit
-            rest = ~same if rest is None else rest & ~same
-        rows = np.arange(batch.height) if rest is None else rest.nonzero()[0]
-        if len(rows):
-            source, _, key = raw.partition(":")
-            values = taken(series, rows).cast(pl.String)
-            part = _Left(key, _RAW_TYPES[type(series.dtype)], rows, values)
-            left.setdefault(ATTRIBUTE_LISTS[source], []).append(part)
-    return masks, left
+    states = np.empty((len(raws), batch.height), np.uint8)
+    texts = []
+    for i, raw in enumerate(raws):
+        column = arrow[raw]
+        target = arrow[targets[raw]] if raw in targets else None
+        if target is not None and is_text(column) and is_text(target):
+            texts.append(i)
+            continue
+        states[i] = column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else LEFT
+        if target is None:
+            continue
+        if column.type == pa.int64() and target.type == pa.uint64():
+            values = numbers(column)
+            same = (values == numbers(target)) & (values >= 0)
+        else:
+            same = _same(batch[raw], batch[targets[raw]])
+        states[i] += (same & (states[i] == LEFT)).view(np.uint8)
+    if texts:
+        columns = stack(arrow[raws[i]] for i in texts), stack(arrow[targets[raws[i]]] for i in texts)
+        states[texts] = equal(*columns)
+    return states
 
 
 def _same(raw: pl.Series, column: pl.Series) -> npt.NDArray[np.bool_]:
     """Where the attribute is there and the column has its value."""
-    if raw.dtype == pl.String and column.dtype == pl.String:
-        return equal(texts(raw), texts(column))
-    compared = (raw == column.cast(raw.dtype, strict=False)).fill_null(False)
-    return compared.to_numpy()
+    return (raw == column.cast(raw.dtype, strict=False)).fill_null(False).to_numpy()
 
 
 def _is_raw(column: str) -> bool:
     return column.partition(":")[0] in ATTRIBUTE_LISTS and not column.endswith("~")
 
 
-def _promoted(
-    masks: list[npt.NDArray[np.int64]], raws: list[str], targets: Mapping[str, str], height: int
-) -> pl.Series:
+def _promoted(states: npt.NDArray[np.uint8], raws: list[str], targets: Mapping[str, str]) -> pl.Series:
     """JSON text per span; made once per distinct set of attributes, of which a batch has few."""
-    if not masks or not height:
+    height = states.shape[1]
+    which = [i for i, raw in enumerate(raws) if raw in targets]
+    if not which or not height:
         return pl.Series([""]).new_from_index(0, height)
-    if all((mask == mask[0]).all() for mask in masks):
-        return pl.Series([_pairs([int(mask[0]) for mask in masks], raws, targets)]).new_from_index(0, height)
-    distinct, numbers = np.unique(np.stack(masks, axis=1), axis=0, return_inverse=True)
-    names = [_pairs(row, raws, targets) for row in distinct.tolist()]
-    return pl.Series(names, dtype=pl.String)[pl.Series(numbers.ravel())]
-
-
-def _pairs(masks: list[int], raws: list[str], targets: Mapping[str, str]) -> str:
-    pairs = {raw: targets[raw] for i, raw in enumerate(raws) if masks[i // _MASK_BITS] >> i % _MASK_BITS & 1}
-    return json.dumps(pairs, separators=(",", ":")) if pairs else ""
-
-
-def _merge(attributes: pl.Series, left: list[_Left]) -> pl.Series:
-    """The lists with what is left appended to them, in its order."""
-    lists = flat(attributes)
-    key, value = (pl.Series(lists.fields[name]) for name in ("key", "value"))
-    kind = lists.fields["type"].to_numpy(zero_copy_only=False)
-    counts = np.diff(lists.ends)
-    more = np.zeros(len(counts), np.int64)
-    for part in left:
-        more[part.rows] += 1
-    ends = np.zeros(len(counts) + 1, np.int64)
-    np.cumsum(counts + more, out=ends[1:])
-    # Where each element comes from, among those of the lists and then of each part.
-    sources = np.empty(int(ends[-1]), np.int64)
-    sources[np.arange(len(kind)) + np.repeat(ends[:-1] - lists.ends[:-1], counts)] = np.arange(len(kind))
-    free, done = ends[:-1] + counts, len(kind)
-    for part in left:
-        sources[free[part.rows]] = np.arange(done, done + len(part.rows))
-        free[part.rows] += 1
-        done += len(part.rows)
-    order = pl.Series(sources)
-    keys = [key, *(pl.Series([part.key]).new_from_index(0, len(part.rows)) for part in left)]
-    kinds = [kind, *(np.full(len(part.rows), part.type, np.uint8) for part in left)]
-    fields = {
-        "key": pl.concat([series.alias("key") for series in keys]).gather(order),
-        "value": pl.concat([series.alias("value") for series in (value, *(p.values for p in left))]).gather(
-            order
-        ),
-        "type": pl.Series(np.concatenate(kinds)[sources]),
-    }
-    structs = pa.StructArray.from_arrays([_arrow(series) for series in fields.values()], list(fields))
-    return pl.Series(attributes.name, pa.LargeListArray.from_arrays(pa.array(ends), structs))
-
-
-def _arrow(series: pl.Series) -> pa.Array:
-    array = series.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+    codes, firsts = patterns(states, which)
+    texts = []
+    for row in firsts.tolist():
+        pairs = {raws[i]: targets[raws[i]] for i in which if states[i, row] == PROMOTED}
+        texts.append(json.dumps(pairs, separators=(",", ":")) if pairs else "")
+    found = pl.Series(texts, dtype=pl.String)
+    return found.new_from_index(0, height) if len(texts) == 1 else found[pl.Series(codes)]

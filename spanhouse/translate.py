@@ -18,12 +18,11 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
-from spanhouse import dedup
 from spanhouse.config import Config, build_processors
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse_server import ClickHouseServer, PipelineExporter
-from spanhouse.otlp import decode
 from spanhouse.processing import build_processing
+from spanhouse.warm_up import warm_up
 
 if TYPE_CHECKING:
     from spanhouse.processing import Processing
@@ -122,8 +121,7 @@ def run_worker(config: Config, beats: int, *, shared: bool) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     threading.Thread(target=_watch_supervisor, args=(stop,), daemon=True).start()
     processors = build_processors(config, hash_key=hash_key(config))
-    decode.warm_up()
-    dedup.warm_up()
+    warm_up()
     store = server(config)
     if not _check(store, stop, beats):
         return 0

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spanhouse import dedup, rollups, running
+from spanhouse import rollups, running
 from spanhouse.batch import Processor
 from spanhouse.clickhouse_http.server import Limits, start_clickhouse_http
 from spanhouse.config import Address, Config, build_processors
@@ -22,7 +22,6 @@ from spanhouse.errors import UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.foreground import StopSignals, say
 from spanhouse.objectives import set_statements
-from spanhouse.otlp import decode
 from spanhouse.page.access import is_loopback
 from spanhouse.page.server import PageServer
 from spanhouse.pipeline import Pipeline
@@ -31,6 +30,7 @@ from spanhouse.processing import build_processing
 from spanhouse.processors.guard import Guard
 from spanhouse.store import Store, query_text
 from spanhouse.telemetry import TelemetryServer
+from spanhouse.warm_up import warm_up
 
 if TYPE_CHECKING:
     from spanhouse.receivers.kafka import KafkaReceiver
@@ -53,8 +53,7 @@ def up(config: Config, *, demo: bool) -> None:
         check(config.receivers.kafka)
     # Before the store, so that a Ctrl-C need not wait for a compiler.
     say("loading the decoder (the very first start compiles it, about half a minute)")
-    decode.warm_up()
-    dedup.warm_up()
+    warm_up()
     allow_connections()
     stop = StopSignals()
     say(f"opening the store in {config.data}")

@@ -2,11 +2,15 @@
 
 polars and the decoder keep text as views: 16 bytes that hold a short text itself, or the length, the first
 four bytes and the place of a longer one. Nothing here copies or decodes a text to look at it.
+
+A batch has many columns, and a call for each costs more than its work where rows are few. So kernels take
+many at once, as a `Stack`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import ctypes
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,21 +21,14 @@ from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from spanhouse.batch import ValueType
 from spanhouse.otlp.wire import Ints, entry, inlined, int64, kernel
 
 # Longest text that its view holds itself.
 _INLINE: Final = 12
-# An empty text and an absent one have the same view.
-_NO_VALIDITY: Final = 0
 # How many views are remembered, to look at equal ones once.
-_MEMO: Final = 512
-# Bits of the ValueTypes whose values are or hold text: strings, arrays, maps.
-_TEXT_KINDS: Final = 1 << ValueType.STRING | 1 << ValueType.ARRAY | 1 << ValueType.KVLIST
-# What a pair of bytes may be: the first or the last two of a literal's three, or enough in itself.
-_FIRST, _LAST, _ALONE = 1, 2, 4
-# Of the hash table of literals' three bytes, of which there are fewer by far.
-_SLOTS: Final = 1024
+MEMO: Final = 512
+# Distinct texts of a column that are told apart quickly.
+FEW: Final = 2048
 
 
 def _make_peek(bits: int) -> Any:
@@ -47,7 +44,7 @@ def _make_peek(bits: int) -> Any:
 
 
 # The little-endian number at an address.
-_peek8, _peek32, _peek64 = (_make_peek(bits) for bits in (8, 32, 64))
+peek8, peek32, peek64 = (_make_peek(bits) for bits in (8, 32, 64))
 
 
 def _make_poke(_context: Any, address: Any, _value: Any) -> Any:
@@ -59,47 +56,89 @@ def _make_poke(_context: Any, address: Any, _value: Any) -> Any:
 
 
 # Puts eight bytes at an address.
-_poke64: Any = intrinsic(_make_poke)
+poke64: Any = intrinsic(_make_poke)
 
 
 # Of arrays that keep text as views.
 VIEWS: Final = pl.CompatLevel.newest()
 
 
-class Texts(NamedTuple):
-    """A column of text: where its parts lie. The addresses hold as long as this does.
+def arrays(frame: pl.DataFrame, names: Iterable[str] | None = None) -> dict[str, pa.Array]:
+    """The frame's columns, or those of these names, as Arrow arrays with text as views.
+
+    Nothing is copied where a column is one chunk.
+    """
+    if names is not None:
+        frame = pl.DataFrame([frame.get_column(name) for name in names])
+    if not frame.width:
+        return {}
+    batch = pa.RecordBatchReader.from_stream(frame.rechunk()).read_next_batch()
+    return dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def array(series: pl.Series) -> pa.Array:
+    """The same of one column."""
+    (only,) = arrays(series.to_frame()).values()
+    return only
+
+
+def is_text(column: pa.Array) -> bool:
+    """Whether these are string views."""
+    return bool(pa.types.is_string_view(column.type))
+
+
+class Stack(NamedTuple):
+    """Columns of text: where their parts lie. The addresses hold as long as this does.
 
     Attributes:
-        views: address of the first view.
-        length: number of texts.
-        validity: address of the bits that say which are not null, 0 where all are not.
-        bit: number of the first text's bit.
-        data: address of the addresses of the buffers that views point into.
+        at: shape (columns, 5). Of each: address of the first view, number of texts, address of the bits
+            that say which are not null (0 where all are), number of the first text's bit, address of the
+            addresses of the buffers that views point into.
         owners: what all this belongs to.
     """
 
-    views: int
-    length: int
-    validity: int
-    bit: int
-    data: int
+    at: NDArray[np.int64]
     owners: tuple[Any, ...]
 
 
-def texts(column: pl.Series | pa.Array) -> Texts:
-    """Look at a column of type String, or an array of string views."""
-    array = column if isinstance(column, pa.Array) else _arrow(column)
-    validity, views, *data = array.buffers()
-    addresses = np.array([buffer.address for buffer in data] or [0], np.int64)
-    at = array.offset
-    valid = 0 if validity is None or not array.null_count else validity.address
-    first = views.address + 16 * at if views else 0
-    return Texts(first, len(array), valid, at, addresses.ctypes.data, (array, addresses))
+def stack(columns: Iterable[pa.Array]) -> Stack:
+    """Look at arrays of string views, of any lengths."""
+    columns = list(columns)
+    rows: list[tuple[int, ...]] = []
+    addresses: list[int] = [0]
+    for column in columns:
+        validity, views, *data = column.buffers()
+        offset = column.offset
+        rows.append(
+            (
+                views.address + 16 * offset if views else 0,
+                len(column),
+                validity.address if validity is not None and column.null_count else 0,
+                offset,
+                len(addresses),
+            )
+        )
+        addresses += [buffer.address for buffer in data]
+    table = np.array(addresses, np.int64)
+    at = np.array(rows, np.int64).reshape(-1, 5)
+    at[:, 4] = address_of(table) + 8 * at[:, 4]
+    return Stack(at, (columns, table))
 
 
-def _arrow(series: pl.Series) -> pa.Array:
-    array = series.to_arrow(compat_level=VIEWS)
-    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+def numbers(column: pa.Array) -> NDArray[np.int64] | NDArray[np.int32]:
+    """The bits of numbers of 32 or 64 bits, or of 128 as pairs; anything where there is none."""
+    width = column.type.bit_width
+    kind: Any = np.int32 if width == 32 else np.int64
+    data = column.buffers()[1]
+    values = np.frombuffer(data, kind) if data is not None else np.empty(0, kind)
+    values = values.reshape(-1, 2) if width == 128 else values
+    return values[column.offset : column.offset + len(column)]
+
+
+def address_of(array: NDArray[Any]) -> int:
+    """Where an array's first value lies."""
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 def taken(column: pl.Series | pa.Array, rows: NDArray[np.int64]) -> pl.Series:
@@ -109,183 +148,27 @@ def taken(column: pl.Series | pa.Array, rows: NDArray[np.int64]) -> pl.Series:
 
 
 @inlined
-def _is_null(validity: int, bit: int, i: int) -> bool:
+def is_null(validity: int, bit: int, i: int) -> bool:
+    """Whether text `i` is null."""
     if validity == 0:
         return False
     at = bit + i
-    return (_peek8(validity + (at >> 3)) >> (at & 7)) & 1 == 0
+    return (peek8(validity + (at >> 3)) >> (at & 7)) & 1 == 0
 
 
 @inlined
-def _place(view: int, data: int) -> tuple[int, int]:
-    # (address of the text, its length).
-    n = _peek32(view)
+def place(view: int, data: int) -> tuple[int, int]:
+    """(address of the text, its length)."""
+    n = peek32(view)
     if n <= _INLINE:
         return view + 4, n
-    return _peek64(data + 8 * _peek32(view + 8)) + _peek32(view + 12), n
+    return peek64(data + 8 * peek32(view + 8)) + peek32(view + 12), n
 
 
 @inlined
-def _lower(byte: int) -> int:
-    return byte | 32 if 65 <= byte <= 90 else byte
-
-
-@kernel
-def _has_trigram(p: int, trigrams: int) -> bool:
-    word = _lower(_peek8(p)) | _lower(_peek8(p + 1)) << 8 | _lower(_peek8(p + 2)) << 16
-    at = (word * int64(0x9E3779B1) >> 15) & (_SLOTS - 1)
-    while True:
-        found = _peek32(trigrams + 4 * at)
-        if found == word:
-            return True
-        if found == 0:
-            return False
-        at = (at + 1) & (_SLOTS - 1)
-
-
-@kernel
-def _is_hit(p: int, n: int, at: int, pair: int, pairs: int, trigrams: int) -> bool:
-    # Whether a literal's three bytes begin at `at` or just before it.
-    sort = _peek8(pairs + (pair & 0xFFFF))
-    if sort & _FIRST and at + 2 < n and _has_trigram(p + at, trigrams):
-        return True
-    return sort & _ALONE != 0 or (sort & _LAST != 0 and at > 0 and _has_trigram(p + at - 1, trigrams))
-
-
-@kernel
-def _has_literal(p: int, n: int, pairs: int, trigrams: int) -> bool:
-    # Every three bytes have a pair at an even place, and every byte is in one.
-    if n < 8:
-        word = _peek64(p) & ((int64(1) << (8 * n)) - 1)
-        for at in range(0, n, 2):
-            if _peek8(pairs + ((word >> (8 * at)) & 0xFFFF)) and _is_hit(
-                p, n, at, word >> (8 * at), pairs, trigrams
-            ):
-                return True
-        return False
-    begin = 0
-    while begin < n:
-        # The last eight bytes overlap those before, and then pairs begin at the other places.
-        begin = min(begin, n - 8)
-        word = _peek64(p + begin)
-        one, two = _peek8(pairs + (word & 0xFFFF)), _peek8(pairs + ((word >> 16) & 0xFFFF))
-        three, four = _peek8(pairs + ((word >> 32) & 0xFFFF)), _peek8(pairs + ((word >> 48) & 0xFFFF))
-        if one | two | three | four:
-            if one and _is_hit(p, n, begin, word, pairs, trigrams):
-                return True
-            if two and _is_hit(p, n, begin + 2, word >> 16, pairs, trigrams):
-                return True
-            if three and _is_hit(p, n, begin + 4, word >> 32, pairs, trigrams):
-                return True
-            if four and _is_hit(p, n, begin + 6, word >> 48, pairs, trigrams):
-                return True
-        begin += 8
-    return False
-
-
-@inlined
-def _is_numeric(byte: int) -> bool:
-    # One of `0-9 ./()+-`.
-    return 48 <= byte <= 57 or byte == 32 or (40 <= byte <= 47 and byte != 42 and byte != 44)
-
-
-@kernel
-def _may_begin(p: int, s: int) -> bool:
-    # Whether a number may begin after the byte at `s`.
-    byte = _peek8(p + s)
-    if not (48 <= byte <= 57 or 45 <= byte <= 47 or 65 <= byte <= 90 or byte == 95 or 97 <= byte <= 122):
-        return True
-    if s >= 1 and _peek8(p + s - 1) == 92:  # \n and the like
-        return byte == 98 or byte == 102 or byte == 110 or byte == 114 or byte == 116
-    return s >= 5 and _peek8(p + s - 4) == 117 and _peek8(p + s - 5) == 92  # \u003c
-
-
-@kernel
-def _is_number(p: int, first: int, last: int) -> bool:
-    # Whether the bytes `first` to `last`, all of them numeric, have something like `scrub_rules.DIGITS`.
-    for s in range(first, last - 7):
-        byte = _peek8(p + s)
-        if (48 <= byte <= 57 or byte == 40) and (s == 0 or _may_begin(p, s - 1)):
-            return True
-        if byte == 43:
-            return True
-        if 45 <= byte <= 47 and s + 13 <= last and 50 <= _peek8(p + s + 1) <= 54:
-            return True
-    return False
-
-
-@inlined
-def _numeric_bits(word: int) -> int:
-    # A bit for each of the eight bytes: whether it is a space or one of `()*+,-./0-9`.
-    low = word & int64(0x7F7F7F7F7F7F7F7F)
-    from_28 = low + int64(0x5858585858585858)
-    from_3a = low + int64(0x4646464646464646)
-    other = word ^ int64(0x2020202020202020)
-    not_space = ((other & int64(0x7F7F7F7F7F7F7F7F)) + int64(0x7F7F7F7F7F7F7F7F)) | other
-    bits = ((from_28 & ~from_3a & ~word) | ~not_space) >> 7
-    return (((bits & int64(0x0101010101010101)) * int64(0x0102040810204080)) >> 56) & 0xFF
-
-
-@kernel
-def _has_number(p: int, n: int) -> bool:
-    i, before = 0, int64(0)
-    while n >= 9 and i < n:
-        # The last bytes are read together with those before them.
-        word = _peek64(p + i) if n - i >= 8 else _peek64(p + n - 8) >> (8 * (8 - n + i))
-        bits = _numeric_bits(word)
-        if n - i < 8:
-            bits &= (1 << (n - i)) - 1
-        if bits != 0 and before != 0:
-            both = before | bits << 8
-            runs = both & (both >> 1)
-            runs &= runs >> 2
-            runs &= runs >> 4
-            if runs & (both >> 8):
-                first, last = i - 1, i
-                while first > 0 and _is_numeric(_peek8(p + first - 1)):
-                    first -= 1
-                while last + 1 < n and _is_numeric(_peek8(p + last + 1)):
-                    last += 1
-                if last - first >= 8 and _is_number(p, first, last):
-                    return True
-                if last >= i + 7:  # on behind this run, or each of its words would look at all of it
-                    i, before = (last + 1) & ~7, int64(0)
-                    continue
-        before = bits
-        i += 8
-    return False
-
-
-@inlined
-def _slot(low: int, high: int) -> int:
-    # Place of a view among those that were looked at lately.
-    return (((low ^ (high * int64(0x2545F4914F6CDD1D))) * int64(0x9E3779B97F4A7C1)) >> 44) & (_MEMO - 1)
-
-
-@entry
-def _flag(
-    views: int, n: int, validity: int, bit: int, data: int, kinds: int, pairs: int, trigrams: int,
-    numbers: bool, memo: Ints, flags: NDArray[Any],
-) -> int:  # fmt: skip
-    found = 0
-    for i in range(n):
-        flags[i] = 0
-        if _is_null(validity, bit, i) or (kinds != 0 and (_TEXT_KINDS >> _peek8(kinds + i)) & 1 == 0):
-            continue
-        view = views + 16 * i
-        low, high = _peek64(view), _peek64(view + 8)
-        if low & 0xFFFFFFFF == 0:
-            continue
-        slot = 2 * _slot(low, high)
-        if memo[slot] == low and memo[slot + 1] == high:
-            continue
-        p, size = _place(view, data)
-        if _has_literal(p, size, pairs, trigrams) or (numbers and _has_number(p, size)):
-            flags[i] = 1
-            found += 1
-        else:
-            memo[slot], memo[slot + 1] = low, high
-    return found
+def slot(low: int, high: int) -> int:
+    """Place of a view among those that were looked at lately."""
+    return (((low ^ (high * int64(0x2545F4914F6CDD1D))) * int64(0x9E3779B97F4A7C1)) >> 44) & (MEMO - 1)
 
 
 @inlined
@@ -296,10 +179,10 @@ def _hash(view: int, low: int, high: int, data: int) -> int:
     if n <= _INLINE:
         h ^= high * int64(0x2545F4914F6CDD1D)
     else:
-        p, n = _place(view, data)
-        h ^= _peek64(p + n - 8) * int64(0x2545F4914F6CDD1D)
-        h ^= _peek64(p + 4) * int64(0x369DEA0F31A53F85)
-        h ^= _peek64(p + ((n - 8) >> 1)) * int64(0x5851F42D4C957F2D)
+        p, n = place(view, data)
+        h ^= peek64(p + n - 8) * int64(0x2545F4914F6CDD1D)
+        h ^= peek64(p + 4) * int64(0x369DEA0F31A53F85)
+        h ^= peek64(p + ((n - 8) >> 1)) * int64(0x5851F42D4C957F2D)
     h ^= h >> 29
     h *= int64(0x2127599BF4325C37)
     return h ^ (h >> 32)
@@ -308,230 +191,229 @@ def _hash(view: int, low: int, high: int, data: int) -> int:
 @inlined
 def _same(one: int, data: int, other: int, other_data: int) -> bool:
     # Whether two views are of the same text.
-    low = _peek64(one)
-    if low != _peek64(other):
+    low = peek64(one)
+    if low != peek64(other):
         return False
     n = low & 0xFFFFFFFF
     if n <= _INLINE:
-        return _peek64(one + 8) == _peek64(other + 8)
-    if data == other_data and _peek64(one + 8) == _peek64(other + 8):
+        return peek64(one + 8) == peek64(other + 8)
+    if data == other_data and peek64(one + 8) == peek64(other + 8):
         return True
-    p, q = _place(one, data)[0], _place(other, other_data)[0]
+    p, q = place(one, data)[0], place(other, other_data)[0]
     for at in range(0, n - 8, 8):
-        if _peek64(p + at) != _peek64(q + at):
+        if peek64(p + at) != peek64(q + at):
             return False
-    return _peek64(p + n - 8) == _peek64(q + n - 8)
+    return peek64(p + n - 8) == peek64(q + n - 8)
 
 
-@entry
-def _encode(
-    views: int, n: int, validity: int, bit: int, data: int, codes: NDArray[Any], firsts: Ints, table: Ints,
-    memo: Ints,
+@kernel
+def number(
+    views: int, n: int, validity: int, bit: int, data: int, mask: int, codes: NDArray[Any], firsts: Ints,
+    table: Ints, memo: Ints,
 ) -> int:  # fmt: skip
-    # Numbers the distinct texts; returns how many there are, -1 where `firsts` has no room for more.
-    count, mask = 0, len(table) - 1
+    """Number the distinct texts of a column in the order of their first row.
+
+    Args:
+        mask: address of a byte for each row, 0 where it does not count; 0 where all rows do.
+        codes: becomes the number of each row's text, -1 for null and for rows that do not count.
+        firsts: becomes the first row of each number.
+        table: room for a hash table, of twice as many as `firsts` or more, a power of two.
+        memo: room for 3 * MEMO numbers.
+
+    Returns:
+        How many there are, -1 where `firsts` has no room for more.
+    """
+    count, filter_bits = 0, len(table) - 1
+    table[:] = -1
+    memo[:] = 0
+    last_low, last_high, last = int64(0), int64(0), int64(-1)
     for i in range(n):
-        if _is_null(validity, bit, i):
+        if is_null(validity, bit, i) or (mask != 0 and peek8(mask + i) == 0):
             codes[i] = -1
             continue
         view = views + 16 * i
-        low, high = _peek64(view), _peek64(view + 8)
-        slot = 3 * _slot(low, high)
-        if memo[slot + 2] > 0 and memo[slot] == low and memo[slot + 1] == high:
-            codes[i] = memo[slot + 2] - 1
+        low, high = peek64(view), peek64(view + 8)
+        if last >= 0 and low == last_low and high == last_high:
+            codes[i] = last
             continue
-        at = _hash(view, low, high, data) & mask
+        last_low, last_high = low, high
+        at = 3 * slot(low, high)
+        if memo[at + 2] > 0 and memo[at] == low and memo[at + 1] == high:
+            last = memo[at + 2] - 1
+            codes[i] = last
+            continue
+        memo[at], memo[at + 1] = low, high
+        place_in_table = _hash(view, low, high, data) & filter_bits
         while True:
-            code = table[at]
+            code = table[place_in_table]
             if code < 0:
                 if count == len(firsts):
                     return -1
-                code = table[at] = count
+                code = table[place_in_table] = count
                 firsts[count] = i
                 count += 1
                 break
             if _same(view, data, views + 16 * firsts[code], data):
                 break
-            at = (at + 1) & mask
+            place_in_table = (place_in_table + 1) & filter_bits
+        last = code
         codes[i] = code
-        memo[slot], memo[slot + 1], memo[slot + 2] = low, high, code + 1
+        memo[at + 2] = code + 1
     return count
 
 
 @entry
-def _lengths(views: int, n: int, validity: int, bit: int, sizes: NDArray[Any]) -> None:
-    for i in range(n):
-        sizes[i] = 0 if _is_null(validity, bit, i) else _peek32(views + 16 * i)
+def _longest(at: Ints, result: Ints) -> None:
+    for c in range(len(at)):
+        views, n, validity, bit = at[c, 0], at[c, 1], at[c, 2], at[c, 3]
+        most = 0
+        for i in range(n):
+            if not is_null(validity, bit, i):
+                most = max(most, peek32(views + 16 * i))
+        result[c] = most
 
 
 @entry
-def _longest(views: int, n: int, validity: int, bit: int) -> int:
-    result = 0
+def _lengths(at: Ints, sizes: Ints) -> None:
+    views, n, validity, bit = at[0, 0], at[0, 1], at[0, 2], at[0, 3]
     for i in range(n):
-        if not _is_null(validity, bit, i):
-            result = max(result, _peek32(views + 16 * i))
+        sizes[i] = 0 if is_null(validity, bit, i) else peek32(views + 16 * i)
+
+
+@entry
+def _distinct(
+    at: Ints,
+    mask: int,
+    codes: NDArray[Any],
+    table: Ints,
+    memo: Ints,
+    counts: Ints,
+    firsts: Ints,
+    places: Ints,
+) -> None:
+    # The places (address, length) of the distinct texts of each column, column by column.
+    done = 0
+    for c in range(len(at)):
+        views, validity, bit, data = at[c, 0], at[c, 2], at[c, 3], at[c, 4]
+        count = number(views, at[c, 1], validity, bit, data, mask, codes, firsts, table, memo)
+        counts[c] = count
+        for k in range(count):
+            places[done, 0], places[done, 1] = place(views + 16 * firsts[k], data)
+            done += 1
+
+
+@entry
+def _equal(one: Ints, other: Ints, result: NDArray[Any]) -> None:
+    for c in range(len(one)):
+        views, n, validity, bit, data = one[c, 0], one[c, 1], one[c, 2], one[c, 3], one[c, 4]
+        views_2, validity_2, bit_2, data_2 = other[c, 0], other[c, 2], other[c, 3], other[c, 4]
+        for i in range(n):
+            if is_null(validity, bit, i):
+                result[c, i] = 0
+            elif is_null(validity_2, bit_2, i) or not _same(views + 16 * i, data, views_2 + 16 * i, data_2):
+                result[c, i] = 1
+            else:
+                result[c, i] = 2
+
+
+@entry
+def _odd_ids(at: Ints, sizes: Ints, optional: Ints, flags: NDArray[Any]) -> int:
+    found = 0
+    for c in range(len(at)):
+        views, n, validity, bit, data = at[c, 0], at[c, 1], at[c, 2], at[c, 3], at[c, 4]
+        for i in range(n):
+            p, size = (int64(0), int64(0)) if is_null(validity, bit, i) else place(views + 16 * i, data)
+            odd = size != sizes[c] and not (optional[c] and size == 0)
+            if not odd and not optional[c]:
+                odd = True
+                for k in range(0, size, 8):
+                    odd = odd and peek64(p + k) == 0x3030303030303030
+            flags[c, i] = odd
+            found += odd
+    return found
+
+
+def longest(columns: Stack) -> NDArray[np.int64]:
+    """Bytes of the longest text of each column, 0 for null."""
+    result = np.empty(len(columns.at), np.int64)
+    _longest(columns.at, result)
     return result
 
 
-@entry
-def _equal(
-    views: int, n: int, validity: int, bit: int, data: int, other: int, other_validity: int, other_bit: int,
-    other_data: int, result: NDArray[Any],
-) -> None:  # fmt: skip
-    for i in range(n):
-        result[i] = (
-            not _is_null(validity, bit, i)
-            and not _is_null(other_validity, other_bit, i)
-            and _same(views + 16 * i, data, other + 16 * i, other_data)
-        )
-
-
-@entry
-def _room(views: int, n: int, validity: int, bit: int) -> int:
-    # How much `_prefixed` writes at the most.
-    result = 8
-    for i in range(n):
-        result += 5 if _is_null(validity, bit, i) else 5 + _peek32(views + 16 * i)
-    return result
-
-
-@entry
-def _prefixed(views: int, n: int, validity: int, bit: int, data: int, out: int) -> int:
-    # Writes each text behind its length; up to seven bytes more than that are overwritten.
-    o = out
-    for i in range(n):
-        p, size = (int64(0), int64(0)) if _is_null(validity, bit, i) else _place(views + 16 * i, data)
-        left = size
-        while left >= 0x80:
-            _poke64(o, (left & 0x7F) | 0x80)
-            left >>= 7
-            o += 1
-        _poke64(o, left)
-        o += 1
-        for at in range(0, size - 7, 8):
-            _poke64(o + at, _peek64(p + at))
-        left = size & 7
-        if left:
-            last = _peek64(p) if size < 8 else _peek64(p + size - 8) >> (8 * (8 - left))
-            _poke64(o + size - left, last)
-        o += size
-    return o - out
-
-
-def encode(column: Texts, limit: int) -> tuple[NDArray[np.int32], NDArray[np.int64]] | None:
-    """Number a column's distinct texts in the order of their first row.
-
-    Returns:
-        (number of each row's text, -1 for null; the first row of each number), None where there are more
-        than `limit`.
-    """
-    codes = np.empty(column.length, np.int32)
-    firsts = np.empty(min(limit, column.length), np.int64)
-    size = 16
-    while size < 2 * len(firsts):
-        size *= 2
-    memo = np.zeros(3 * _MEMO, np.int64)
-    count = _encode(*column[:5], codes, firsts, np.full(size, -1, np.int64), memo)
-    return None if count < 0 else (codes, firsts[:count])
-
-
-def lengths(column: Texts) -> NDArray[np.int32]:
+def lengths(column: pa.Array) -> NDArray[np.int64]:
     """Bytes of each text, 0 for null."""
-    sizes = np.empty(column.length, np.int32)
-    _lengths(*column[:4], sizes)
-    return sizes
-
-
-def longest(column: Texts) -> int:
-    """Bytes of the longest text."""
-    result: int = _longest(*column[:4])
+    result = np.empty(len(column), np.int64)
+    _lengths(stack([column]).at, result)
     return result
 
 
-def equal(one: Texts, other: Texts) -> NDArray[np.bool_]:
-    """In which rows both columns have the same text; null is none."""
-    result = np.empty(one.length, np.bool_)
-    _equal(*one[:5], other.views, *other[2:5], result)
-    return result
-
-
-def prefixed(column: Texts) -> NDArray[np.uint8]:
-    """The texts one after the other, each behind its length as a varint; '' for null."""
-    data = np.empty(_room(*column[:4]), np.uint8)
-    return data[: _prefixed(*column[:5], data.ctypes.data)]
-
-
-class Sieve:
-    """Tells texts that may have some literal, or a number like `scrub_rules.DIGITS`, from the many without.
-
-    Every text that has one is told; of those without, some are as well.
+def distinct(columns: Stack, kept: NDArray[np.uint8] | None = None) -> list[list[str] | None]:
+    """Each column's distinct texts in the order of their first row; None where there are more than FEW.
 
     Args:
-        literals: ASCII in lower case, of three or more bytes, or single bytes.
-        numbers: whether numbers are looked for as well.
+        columns: of the same length, if `kept` is given.
+        kept: 0 for rows that do not count.
     """
-
-    def __init__(self, literals: Sequence[str], *, numbers: bool = True) -> None:
-        self._numbers = numbers
-        self._pairs = np.zeros(1 << 16, np.uint8)
-        # What (?i) takes for a `k` and an `s`: the Kelvin sign and the long s.
-        words = {_rarest(literal) for literal in literals if len(literal) > 2} | {b"\xe2\x84\xaa"}
-        self._any_with(0xC5)
-        for literal in literals:
-            if len(literal) < 3:
-                (byte,) = literal.encode()
-                self._any_with(byte)
-        self._trigrams = np.zeros(_SLOTS, np.uint32)
-        for word in sorted(words):
-            number = int.from_bytes(word, "little")
-            at = (number * 0x9E3779B1 >> 15) & (_SLOTS - 1)
-            while self._trigrams[at]:
-                at = (at + 1) & (_SLOTS - 1)
-            self._trigrams[at] = number
-            for two, part in ((word[:2], _FIRST), (word[1:], _LAST)):
-                for first in {two[:1], two[:1].upper()}:
-                    for second in {two[1:], two[1:].upper()}:
-                        self._pairs[int.from_bytes(first + second, "little")] |= part
-
-    def _any_with(self, byte: int) -> None:
-        self._pairs[byte::256] = _ALONE
-        self._pairs[byte << 8 : (byte + 1) << 8] = _ALONE
-
-    def flag(self, column: Texts, kinds: NDArray[np.uint8] | None = None) -> NDArray[np.bool_] | None:
-        """Which texts may have something; None where none has.
-
-        Args:
-            column: the texts.
-            kinds: ValueType of each, if they are attributes' values: numbers and bytes have nothing.
-        """
-        flags = np.empty(column.length, np.uint8)
-        memo = np.zeros(2 * _MEMO, np.int64)
-        of_kind = 0 if kinds is None else kinds.ctypes.data
-        if not _flag(
-            *column[:5],
-            of_kind,
-            self._pairs.ctypes.data,
-            self._trigrams.ctypes.data,
-            self._numbers,
-            memo,
-            flags,
-        ):
-            return None
-        return flags.view(np.bool_)
+    return _texts_of(columns, kept, FEW)[1]
 
 
-# English's most frequent pairs of letters, one after the other, the most frequent first.
-_FREQUENT: Final = (
-    "thinheeroranreonliensecoitistiarriesicatteofedntndceionsdestletodialutmaopoumeilravengsohaigforowafit"
-    "rhtibsitauswiotnopyneomhighllasgeprlachsspebuhoiaecplrsyrncctimpaftunmiietwuraietclrmeeambibe"
-)
-_RANKS: Final = {_FREQUENT[i : i + 2]: len(_FREQUENT) - i for i in reversed(range(0, len(_FREQUENT) - 1, 2))}
+def numbered(column: pa.Array) -> tuple[NDArray[np.int32], list[str]]:
+    """The number of each row's text among the distinct ones, -1 for null; and these."""
+    columns = stack([column])
+    codes, (found,) = _texts_of(columns, None, FEW)
+    if found is None:
+        codes, (found,) = _texts_of(columns, None, 1 << len(column).bit_length())
+    assert found is not None
+    return codes, found
 
 
-def _rarest(literal: str) -> bytes:
-    """The three bytes of a literal that ordinary text has least often."""
+def _texts_of(
+    columns: Stack, kept: NDArray[np.uint8] | None, limit: int
+) -> tuple[NDArray[np.int32], list[list[str] | None]]:
+    """The numbers of the last column, and the distinct texts of all, None where there are more than `limit`.
 
-    def weight(word: str) -> int:
-        return sum(_RANKS.get(pair, 10 * pair.isalpha()) for pair in (word[:2], word[1:]))
+    Args:
+        limit: a power of two.
+    """
+    at = columns.at
+    counts = np.empty(len(at), np.int64)
+    lengths = at[:, 1]
+    places = np.empty((int(np.minimum(lengths, limit).sum()), 2), np.int64)
+    codes = np.empty(lengths.max(initial=0), np.int32)
+    table, memo = np.empty(2 * limit, np.int64), np.empty(3 * MEMO, np.int64)
+    firsts = np.empty(limit, np.int64)
+    _distinct(at, 0 if kept is None else address_of(kept), codes, table, memo, counts, firsts, places)
+    result: list[list[str] | None] = []
+    done = 0
+    for count in counts.tolist():
+        if count < 0:
+            result.append(None)
+            continue
+        rows = places[done : done + count].tolist()
+        result.append([ctypes.string_at(p, n).decode() for p, n in rows])
+        done += count
+    return codes, result
 
-    return min((literal[i : i + 3] for i in range(len(literal) - 2)), key=weight).encode()
+
+def equal(one: Stack, other: Stack) -> NDArray[np.uint8]:
+    """Compare columns of one stack with those of the other, row by row.
+
+    Returns:
+        Shape (columns, rows): 0 where the first has null, 2 where both have the same text, 1 elsewhere.
+    """
+    result = np.empty((len(one.at), int(one.at[0, 1]) if len(one.at) else 0), np.uint8)
+    _equal(one.at, other.at, result)
+    return result
+
+
+def odd_ids(columns: Stack, sizes: list[int], optional: list[bool]) -> NDArray[np.bool_] | None:
+    """Where ids in hex have another length than theirs or are all zero; None if they are nowhere.
+
+    Args:
+        columns: of the same length.
+        sizes: hex digits of each column's ids, a multiple of 8.
+        optional: whether each column's ids may be empty, or all zero.
+    """
+    flags = np.empty((len(columns.at), int(columns.at[0, 1])), np.bool_)
+    found = _odd_ids(columns.at, np.array(sizes, np.int64), np.array(optional, np.int64), flags)
+    return flags if found else None

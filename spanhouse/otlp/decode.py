@@ -17,7 +17,6 @@ from spanhouse.otlp.attributes import key_hash, put_numeric, put_pending, set_nu
 from spanhouse.otlp.canonical import canonical
 from spanhouse.otlp.columns import Columns
 from spanhouse.otlp.count import count
-from spanhouse.otlp.json import json_to_protobuf
 from spanhouse.otlp.text import ROOM
 from spanhouse.otlp.values import BOOL, DOUBLE, INT, STRING
 from spanhouse.otlp.walk import fill
@@ -162,15 +161,3 @@ def _mend(payload: bytes, status: int, index: int, errors: dict[int, str]) -> by
             return b""
     errors[index] = "malformed protobuf: " + ERRORS[status]
     return b""
-
-
-# Uses every kernel that is called from Python.
-_SAMPLE: Final = b"""{"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": [
-    {"key": "a", "value": {"stringValue": "1"}},
-    {"key": "b", "value": {"arrayValue": {"values": [{"doubleValue": 1}]}}}
-]}]}]}]}"""
-
-
-def warm_up() -> None:
-    """Compile the kernels, or load them from numba's cache, so that the first payload finds them ready."""
-    Decoder({"span:a": pl.Float64}).decode([json_to_protobuf(_SAMPLE)])

@@ -66,7 +66,16 @@ _SOURCES: Final = hashlib.sha256(
         file.read_bytes()
         for file in (
             *sorted(Path(__file__).parent.glob("*.py")),
-            *(Path(__file__).parents[1] / name for name in ("dedup.py", "views.py")),
+            *(
+                Path(__file__).parents[1] / name
+                for name in (
+                    "dedup.py",
+                    "row_kernels.py",
+                    "exporters/native_texts.py",
+                    "sieve.py",
+                    "views.py",
+                )
+            ),
         )
     )
 ).hexdigest()

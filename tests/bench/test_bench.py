@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,18 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from bench import chart, grpc_to_sink, kafka_to_store, report, results, stages
+from bench import chart, fill, grpc_to_sink, kafka_to_store, reads, report, results, stages, storage
 from bench.load import Load
 from bench.payloads import SPAN_BYTES, Block
 from bench.results import BASELINE, GO, OURS
 from bench.sink import Sink
 from bench.systems import SYSTEMS
+from spanhouse.store import Store
 from tests.harness import eventually
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.kafka import Kafka
+
+END = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def spans(request: bytes) -> Iterator[Span]:
@@ -95,6 +99,56 @@ def test_kafka_to_store(name: str, kafka: Kafka, tmp_path: Path) -> None:
     assert spans == 400
     with kafka_to_store.SYSTEMS[name](kafka, topic, tmp_path, topic) as drain:
         eventually(lambda: drain.stored() == spans, 120)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """A store with 20,000 events of 30 days."""
+    with Store(tmp_path_factory.mktemp("filled")) as store:
+        fill.fill(store, 20_000, END)
+        yield store
+
+
+def test_fill(filled: Store) -> None:
+    (row,) = filled.rows(
+        "SELECT count(), uniqExact(span_id), uniqExact(tenant_id), uniqExact(toDate(ts)) >= 30, "
+        "countIf(parent_span_id = '') = uniqExact(trace_id), "
+        "countIf(parent_span_id NOT IN (SELECT span_id FROM agent_events) AND parent_span_id != ''), "
+        "min(ts) >= toDateTime(0), countIf(cost_usd > 0) > 0, countIf(status = 'error') BETWEEN 100 AND 1000 "
+        "FROM agent_events"
+    )
+    assert row.split("\t") == ["20000", "20000", "50", "1", "1", "0", "1", "1", "1"]
+    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state"):
+        assert filled.rows(f"SELECT sum(calls) FROM {table}") == ["20000"]
+    fingerprint = (
+        "SELECT sum(cityHash64(trace_id, span_id, ts, latency_ms, cost_usd, attrs)) FROM agent_events"
+    )
+    before = filled.rows(fingerprint)
+    filled.rows("TRUNCATE TABLE agent_events")
+    fill.fill(filled, 20_000, END)
+    assert filled.rows(fingerprint) == before
+
+
+def test_storage(filled: Store) -> None:
+    parts = storage.measure(filled)
+    assert {part.table for part in parts if not part.name} == {
+        storage.OURS,
+        storage.THEIRS,
+        storage.ROLLUPS,
+    }
+    assert all(part.bytes_per_span > 0 for part in parts if not part.name)
+    assert storage.figures(parts)["bytes_per_span_ratio"] > 0
+
+
+def test_reads(filled: Store) -> None:
+    timed, figures = reads.measure(filled, repeat=1, trace_count=2)
+    assert set(figures) == {"panels_p95_ms", "trace_by_id_p95_ms"}
+    assert {one.source for one in timed} == {"rollups", "spans", "other", reads.TRACE}
+    panels = [one.name for one in timed if one.tenant]
+    assert len(panels) > 90
+    assert len(panels) == len({*panels}) == len([one for one in timed if not one.tenant]) - 7
+    # A trace is found among those of thirty days.
+    assert all(one.rows > 0 for one in timed if one.source == reads.TRACE)
 
 
 def test_results_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ def test_code_is_compiled_for_the_cpu_type_that_the_image_asks_for(dockerfile: d
     """Otherwise it would be compiled anew at every start, as nothing can be written."""
     for stage in ("build", "translator"):
         assert any("NUMBA_CPU_NAME=generic" in text for text in texts(dockerfile, stage, "ENV"))
-    assert any("warm_up()" in text for text in texts(dockerfile, "build", "RUN"))
+    assert any("spanhouse.warm_up" in text for text in texts(dockerfile, "build", "RUN"))
 
 
 @pytest.mark.parametrize(("status", "said"), [(200, "ok\n"), (503, "worker 0: stored nothing for 301 s\n")])

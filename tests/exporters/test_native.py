@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from spanhouse.exporters import native
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.rows import ROW
 from spanhouse.store import Store
+from spanhouse.views import arrays
 from tests.exporters.conftest import rows
+
+
+def columns(frame: pl.DataFrame) -> list[tuple[str, str, object]]:
+    made = native._Columns()
+    for name, column in arrays(frame).items():
+        made.add(name, column)
+    return [*made.columns]
 
 
 def test_types_are_those_of_the_table(tmp_path: Path) -> None:
@@ -20,12 +29,12 @@ def test_types_are_those_of_the_table(tmp_path: Path) -> None:
             row.split("\t")
             for row in store.rows("SELECT name, type FROM system.columns WHERE table = 'agent_events'")
         )
-    made = {name: kind for series in rows(3).get_columns() for name, kind, _ in native._columns(series)}
+    made = {name: kind for name, kind, _ in columns(rows(3))}
     assert {name: found[name].replace("\\'", "'") for name in made} == made
 
 
 def test_every_column_of_rows_is_written() -> None:
-    made = [name for series in rows(1).get_columns() for name, _, _ in native._columns(series)]
+    made = [name for name, _, _ in columns(rows(1))]
     assert made == native.names([*ROW, "topic", "partition", "offset"])
 
 

@@ -140,3 +140,28 @@ def test_the_time_to_the_first_token_in_any_form() -> None:
         )
     )
     assert rows["ttft_ms"].round(1).to_list() == [70.0, None, 500.0, 250.0, 250.0, None]
+
+
+@pytest.mark.parametrize(
+    ("server", "model", "told", "provider"),
+    [
+        ("api.openai.com", "ft:gpt-4o:acme", "", "openai"),
+        ("acme.openai.azure.com", "gpt-4o", "", "azure.ai.openai"),
+        ("acme.services.ai.azure.com", "DeepSeek-V3", "", "azure.ai.inference"),
+        ("europe-west4-aiplatform.googleapis.com", "gemini-2.5-flash", "", "gcp.vertex_ai"),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", "claude-sonnet-4-5", "", "aws.bedrock"),
+        ("bedrock-runtime.eu-west-1.amazonaws.com", "claude-sonnet-4-5", "anthropic", "anthropic"),
+        ("localhost", "gpt-oss", "", "openai"),  # by its model's name
+        ("not-api.openai.com.evil", "own-model", "", ""),
+        ("api.openai.com", "", "", ""),  # a call, but not of a model
+    ],
+)
+def test_the_server_tells_the_provider(server: str, model: str, told: str, provider: str) -> None:
+    span = {
+        "span:server.address": server,
+        "span:gen_ai.request.model": model,
+        "span:gen_ai.provider.name": told,
+    }
+    other = {"span:server.address": "example.com"}
+    rows = Normalize()(make_batch([span, other]))
+    assert rows["provider"].to_list() == [provider, ""]
