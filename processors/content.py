@@ -10,19 +10,24 @@ from typing import Any, Final
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse import metrics
 from spanhouse.batch import CONTENT, ValueType, without
 from spanhouse.processors.content_rules import ASK, CONTENT_KINDS, Content
-from spanhouse.processors.lists import Flat, children, ends, flat, map_elements
+from spanhouse.processors.lists import Flat, as_lists, flat, map_elements
+from spanhouse.processors.looked import Distinct, Ints, Looked
 from spanhouse.views import array as arrow
-from spanhouse.views import lengths, longest, numbered, stack, taken
+from spanhouse.views import lengths, longest, stack, taken
 
 _NAMES: Final = pl.Series(["", *CONTENT_KINDS])
+# What of a tool's content is its arguments, and what its result.
+_TOOL_BYTES: Final = {
+    "tool_input_bytes": ("tool_arguments", "input"),
+    "tool_output_bytes": ("tool_result", "output"),
+}
+_TOOLS: Final = ("tool", "mcp")
 
-_Ints = NDArray[np.int64]
 _Kinds = NDArray[np.int8]
 
 
@@ -30,12 +35,12 @@ class _Part:
     """Values that are content: a frame of them, and the row of each one's span."""
 
     def __init__(
-        self, rows: _Ints, kinds: _Kinds, key: Any, value: Any, types: Any, event: pl.Series | None = None
+        self, rows: Ints, kinds: _Kinds, key: Any, value: Any, types: Any, event: pl.Series | None = None
     ) -> None:
         """`event`, `key` and `value` are columns of text, `types` one of numbers."""
         self.rows = rows
         self.kinds = kinds
-        self.sizes = lengths(_array(value))
+        self.sizes = lengths(arrow(value) if isinstance(value, pl.Series) else value)
         self.columns = (event, key, value, types)
 
     def frame(self) -> pl.DataFrame:
@@ -70,16 +75,16 @@ class TakeContent:
         self._content = content
         self._keep_bytes = keep_bytes
 
-    def __call__(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Take it out."""
-        scopes = _Distinct(batch["scope"])
+    def __call__(self, looked: Looked) -> pl.DataFrame:
+        """Take it out of a batch."""
+        batch = looked.batch
         changed, parts = [], []
-        for part, column in (self._of_spans(batch, scopes), self._of_events(batch, scopes)):
+        for part, column in (self._of_spans(looked), self._of_events(looked)):
             if part is not None:
                 parts.append(part)
                 changed.append(column)
         for name in self._raw(batch):
-            if (found := self._of_column(batch[name], scopes)) is not None:
+            if (found := self._of_column(batch[name], looked.scopes)) is not None:
                 parts.insert(0, found)
         if not parts:
             return batch
@@ -88,19 +93,26 @@ class TakeContent:
             for kind, size in zip(CONTENT_KINDS, sizes[1:].tolist(), strict=True):
                 if size:
                     metrics.CONTENT_BYTES.labels(kind).inc(size)
+        changed += _tool_bytes(parts, batch.height)
         if self._keep_bytes:
             changed.append(_joined(parts, batch.height))
         return batch.with_columns(changed)
 
     def forget(self, batch: pl.DataFrame) -> pl.DataFrame:
-        """Without the raw columns that are content: for when all have read what they wanted."""
+        """Without the raw columns that are content: for when all have read what they wanted.
+
+        By then it is known, too, which spans are calls of tools.
+        """
+        if "tool_input_bytes" in batch.columns and "kind" in batch.columns:
+            is_tool = pl.col("kind").is_in(_TOOLS)
+            batch = batch.with_columns(pl.when(is_tool).then(pl.col(*_TOOL_BYTES)).otherwise(0))
         scopes = None
         names = [*self._raw(batch), *(f"{name}~" for name in self._raw(batch, "~"))]
         asked = [name for name in names if self._content.of_key(_key(name)) == ASK]
         if len(asked) < len(names):
             batch = without(batch, set(names) - set(asked))
         for name in asked:
-            scopes = scopes or _Distinct(batch["scope"])
+            scopes = scopes or Distinct.of(batch["scope"])
             kinds = self._kinds_of(_key(name), scopes)
             batch = batch.with_columns(pl.when(pl.lit(pl.Series(kinds == 0))).then(pl.col(name)).alias(name))
         return batch
@@ -129,12 +141,12 @@ class TakeContent:
         bare = (name.removesuffix("~") if end else name for name in names)
         return [name for name in bare if self._content.of_key(_key(name)) != 0]
 
-    def _kinds_of(self, key: str, scopes: _Distinct) -> _Kinds:
+    def _kinds_of(self, key: str, scopes: Distinct) -> _Kinds:
         of_scope = [self._content.kind(None, key, scope) for scope in scopes.texts]
         kinds: _Kinds = np.array(of_scope, np.int8)[scopes.codes]
         return kinds
 
-    def _of_column(self, column: pl.Series, scopes: _Distinct) -> _Part | None:
+    def _of_column(self, column: pl.Series, scopes: Distinct) -> _Part | None:
         kinds = self._kinds_of(_key(column.name), scopes)
         if column.null_count():
             kinds = np.where(column.is_null().to_numpy(), np.int8(0), kinds)
@@ -145,43 +157,35 @@ class TakeContent:
         types = np.full(len(rows), ValueType.STRING, np.uint8)
         return _Part(rows, kinds[rows], key, taken(column.cast(pl.String), rows), types)
 
-    def _of_spans(self, batch: pl.DataFrame, scopes: _Distinct) -> tuple[_Part | None, pl.Series]:
-        lists = flat(batch["attrs"])
-        keys = _Distinct(lists.fields["key"])
-        of_key = np.array([self._content.of_key(key) for key in keys.texts], np.int8)
+    def _of_spans(self, looked: Looked) -> tuple[_Part | None, pl.Series]:
+        column = looked.batch["attrs"]
+        of_key = np.array([self._content.of_key(key) for key in looked.keys.texts], np.int8)
         if not of_key.any():
-            return None, batch["attrs"]
-        kinds = of_key[keys.codes]
-        owners = np.repeat(np.arange(batch.height), np.diff(lists.ends))
+            return None, column
+        kinds = of_key[looked.keys.codes]
         if len(asked := (kinds == ASK).nonzero()[0]):
-            kinds[asked] = self._ask(None, keys.at(asked), scopes.at(owners[asked]))
-        return self._split(batch["attrs"], lists, kinds, owners)
+            kinds[asked] = self._ask(None, looked.keys.at(asked), looked.scopes.at(looked.rows[asked]))
+        return self._split(column, looked.attrs, kinds, looked.rows)
 
-    def _of_events(self, batch: pl.DataFrame, scopes: _Distinct) -> tuple[_Part | None, pl.Series]:
-        events = batch["events"]
-        lists = flat(events)
-        if not len(lists.fields["name"]):
-            return None, events
-        names = _Distinct(lists.fields["name"])
-        has = np.array([self._content.of_event(name) for name in names.texts], np.bool_)[names.codes]
+    def _of_events(self, looked: Looked) -> tuple[_Part | None, pl.Series]:
+        column, names = looked.batch["events"], looked.event_names
+        has = np.array([self._content.of_event(name) for name in names.texts], np.bool_)
         if not has.any():
-            return None, events
-        attrs = Flat(ends(lists.fields["attrs"]), children(lists.fields["attrs"]))
-        spans = np.repeat(np.arange(batch.height), np.diff(lists.ends))
-        owners = np.repeat(np.arange(len(has)), np.diff(attrs.ends))
-        keys = _Distinct(attrs.fields["key"])
+            return None, column
+        owners = looked.event_owners
         kinds = np.zeros(len(owners), np.int8)
-        asked = has[owners].nonzero()[0]
-        of = owners[asked]
-        kinds[asked] = self._ask(names.at(of), keys.at(asked), scopes.at(spans[of]))
-        part, inner = self._split(pl.Series(lists.fields["attrs"]), attrs, kinds, spans[owners])
+        asked = has[names.codes][owners].nonzero()[0]
+        of, rows = owners[asked], looked.event_rows[owners]
+        kinds[asked] = self._ask(names.at(of), looked.event_keys.at(asked), looked.scopes.at(rows[asked]))
+        fields = looked.events.fields
+        part, inner = self._split(pl.Series(fields["attrs"]), looked.event_attrs, kinds, rows)
         if part is None:
-            return None, events
-        part.columns = (taken(lists.fields["name"], owners[kinds.nonzero()[0]]), *part.columns[1:])
-        fields = lists.fields | {"attrs": arrow(inner)}
-        return part, _lists(events.name, lists.ends, fields)
+            return None, column
+        part.columns = (taken(fields["name"], owners[kinds.nonzero()[0]]), *part.columns[1:])
+        without = fields | {"attrs": arrow(inner)}
+        return part, as_lists(column.name, looked.events.ends, without)
 
-    def _ask(self, events: _Distinct | None, keys: _Distinct, scopes: _Distinct) -> _Kinds:
+    def _ask(self, events: Distinct | None, keys: Distinct, scopes: Distinct) -> _Kinds:
         """The kinds of attributes by their events (None for spans), keys and scopes."""
         codes = keys.codes.astype(np.int64) * len(scopes.texts) + scopes.codes
         if events is not None:
@@ -199,7 +203,7 @@ class TakeContent:
         return result
 
     def _split(
-        self, column: pl.Series, lists: Flat, kinds: _Kinds, rows: _Ints
+        self, column: pl.Series, lists: Flat, kinds: _Kinds, rows: Ints
     ) -> tuple[_Part | None, pl.Series]:
         """What is content of attribute lists, and the lists without; `rows` are of the attributes' spans."""
         where = kinds.nonzero()[0]
@@ -212,37 +216,29 @@ class TakeContent:
         before = np.concatenate(([0], np.cumsum(kinds == 0)))
         fields = {name: taken(lists.fields[name], others) for name in ("key", "value")}
         fields["type"] = pl.Series(types[others])
-        return part, _lists(column.name, before[lists.ends], fields)
-
-
-class _Distinct:
-    """A column's distinct texts, and for each row the number of its own."""
-
-    def __init__(self, column: Any, codes: NDArray[np.int32] | None = None) -> None:
-        """A column of text; with `codes` its distinct texts and each row's number."""
-        if codes is not None:
-            self.texts: list[str] = column
-            self.codes = codes
-            return
-        self.codes, self.texts = numbered(_array(column))
-
-    def at(self, rows: _Ints) -> _Distinct:
-        """Those of some rows."""
-        return _Distinct(self.texts, self.codes[rows])
-
-
-def _array(column: Any) -> pa.Array:
-    return arrow(column) if isinstance(column, pl.Series) else column
+        return part, as_lists(column.name, before[lists.ends], fields)
 
 
 def _key(raw: str) -> str:
     return raw.partition(":")[2].removesuffix("~")
 
 
-def _lists(name: str, list_ends: _Ints, fields: dict[str, Any]) -> pl.Series:
-    """A column of lists of structs from the fields of all their elements."""
-    structs = pa.StructArray.from_arrays([_array(one) for one in fields.values()], list(fields))
-    return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
+def _tool_bytes(parts: list[_Part], height: int) -> list[pl.Series]:
+    """What spans have as a tool's sizes, if they are calls of one.
+
+    Of the largest value, for libraries say the same more than once; what is named a tool's comes first.
+    """
+    columns = []
+    for name, kinds in _TOOL_BYTES.items():
+        sizes = np.zeros(height, np.uint64)
+        for kind in kinds:
+            found = np.zeros(height, np.uint64)
+            for part in parts:
+                where = part.kinds == CONTENT_KINDS.index(kind) + 1
+                np.maximum.at(found, part.rows[where], part.sizes[where].astype(np.uint64))
+            sizes = np.where(sizes == 0, found, sizes)
+        columns.append(pl.Series(name, sizes))
+    return columns
 
 
 def _joined(parts: list[_Part], height: int) -> pl.Series:
@@ -251,4 +247,4 @@ def _joined(parts: list[_Part], height: int) -> pl.Series:
     order = np.argsort(rows, kind="stable")
     frame = pl.concat([part.frame() for part in parts])[pl.Series(order)]
     list_ends = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=height))))
-    return _lists("content", list_ends, {column.name: column for column in frame.get_columns()})
+    return as_lists("content", list_ends, {column.name: column for column in frame.get_columns()})

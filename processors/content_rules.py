@@ -79,9 +79,9 @@ class Content:
         self._rules = [
             (
                 0 if rule.kind == KEPT else CONTENT_KINDS.index(rule.kind) + 1,
-                _pattern(rule.events) if rule.events else None,
-                _pattern(rule.keys),
-                _pattern(rule.scopes) if rule.scopes else None,
+                pattern(rule.events) if rule.events else None,
+                pattern(rule.keys),
+                pattern(rule.scopes) if rule.scopes else None,
             )
             for rule in rules
         ]
@@ -109,6 +109,7 @@ class Content:
         return 0
 
 
-def _pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
+def pattern(texts: tuple[str, ...]) -> re.Pattern[str]:
+    """Matches any of the texts, in which `*` stands for any text."""
     parts = (".*".join(map(re.escape, text.split("*"))) for text in texts)
     return re.compile("|".join(parts), re.DOTALL)

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from spanhouse import metrics
-from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVENTS, LINKS, TOKENS, ValueType, reject
+from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVALUATIONS, EVENTS, LINKS, TOKENS, ValueType, reject
 from spanhouse.errors import UserError
 from spanhouse.processors.lists import children, inner_texts, map_elements
 from spanhouse.views import arrays, distinct, is_text, longest, odd_ids, stack
@@ -150,7 +150,7 @@ class Guard:
                 changed.append(_cut(column, self._limit(name), note=name not in DIMENSIONS))
             elif column.dtype == ATTRIBUTES:
                 changed.append(map_elements(column, self._cut_attributes))
-            elif column.dtype in (EVENTS, LINKS):
+            elif column.dtype in (EVENTS, LINKS, EVALUATIONS):
                 changed.append(map_elements(column, self._cut))
         return frame.with_columns(changed) if changed else frame
 

@@ -46,6 +46,15 @@ def ends(lists: pa.Array) -> NDArray[np.int64]:
     return result - result[0] if result[0] else result
 
 
+def as_lists(
+    name: str, list_ends: NDArray[np.int64], fields: Mapping[str, pl.Series | pa.Array]
+) -> pl.Series:
+    """A column of lists of structs from the fields of all their elements; `list_ends` begins with 0."""
+    whole = [arrow(one) if isinstance(one, pl.Series) else one for one in fields.values()]
+    structs = pa.StructArray.from_arrays(whole, list(fields))
+    return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
+
+
 def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[pa.Array]:
     """All text among the fields of a list's elements, in lists within as well."""
     for array in fields.values():

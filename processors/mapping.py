@@ -17,6 +17,7 @@ import yaml
 
 from spanhouse.batch import DECODED, KINDS, NORMALIZED, Schema
 from spanhouse.processors.content_rules import ContentRule, read_content
+from spanhouse.processors.evaluation_rules import EvaluationRule, read_evaluations
 from spanhouse.processors.mapping_file import MappingFile
 
 # Columns that rules may fill besides a row's own; they are not stored.
@@ -33,7 +34,7 @@ COLUMNS: Final[Schema] = {
 }
 STATUSES: Final = ("unset", "ok", "error")  # by OTLP's StatusCode
 
-_SECTIONS: Final = ("columns", "content")
+_SECTIONS: Final = ("columns", "content", "evaluations")
 _ATTRIBUTE_SOURCES: Final = ("span", "resource", "scope")
 _UNITS_MS: Final = {"s": 1e3, "ms": 1.0, "us": 1e-3, "ns": 1e-6, "time": 1.0}
 # Which parts a total may have been counted without.
@@ -110,10 +111,12 @@ class Dialect:
     Attributes:
         columns: rules by column, in order of preference.
         content: which attributes are prompts, completions and the like; the first that matches holds.
+        evaluations: how spans tell evaluations.
     """
 
     columns: dict[str, list[Rule]]
     content: list[ContentRule]
+    evaluations: list[EvaluationRule]
 
 
 def read(path: Path) -> Dialect:
@@ -126,6 +129,7 @@ def read(path: Path) -> Dialect:
     return Dialect(
         _Columns(file).read(top["columns"][1]) if "columns" in top else {},
         read_content(file, top["content"][1]) if "content" in top else [],
+        read_evaluations(file, top["evaluations"][1]) if "evaluations" in top else [],
     )
 
 

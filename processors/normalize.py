@@ -56,6 +56,7 @@ class Normalize:
         wanted: raw columns for the decoder, with their types.
         targets: raw column -> row column that can stand for it (`rows.finish`).
         content: the tables' rules for what is content, in order of preference.
+        evaluations: their rules for what tells evaluations.
     """
 
     def __init__(self, mappings: Sequence[Path] = ()) -> None:
@@ -65,6 +66,7 @@ class Normalize:
         dialects = [(path, read(path)) for path in (*mappings, *(MAPPINGS / name for name in BUILT_IN))]
         files = [(path, dialect.columns) for path, dialect in dialects]
         self.content = [rule for _, dialect in dialects for rule in dialect.content]
+        self.evaluations = [rule for _, dialect in dialects for rule in dialect.evaluations]
         for _, columns in files:
             for column, rules in columns.items():
                 self._rules[column] += rules

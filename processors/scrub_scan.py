@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spanhouse.batch import ATTRIBUTES, CONTENT, EVENTS, LINKS, ValueType
+from spanhouse.batch import ATTRIBUTES, CONTENT, EVALUATIONS, EVENTS, LINKS, ValueType
 from spanhouse.processors.lists import children
 from spanhouse.processors.masking import SIEVE
 from spanhouse.processors.scrub_rules import USER_ID_HASH
@@ -112,10 +112,10 @@ class _Columns:
                 self._text(result, name, column)
             elif dtype in (ATTRIBUTES, CONTENT):
                 self._attributes(result, name, column)
-            elif dtype in (EVENTS, LINKS):
+            elif dtype in (EVENTS, LINKS, EVALUATIONS):
                 result.lists[name] = inner = Scan()
                 fields = children(column)
-                for field_name, values in fields.items() if len(fields["attrs"]) else ():
+                for field_name, values in fields.items() if any(map(len, fields.values())) else ():
                     if field_name == "attrs":
                         self._attributes(inner, field_name, values)
                     elif is_text(values):

@@ -8,7 +8,8 @@ A batch passes three stages, always with the spans of all its payloads in wire o
    attribute list as it came, and its converted form (null if it cannot be converted) is put in a
    column with a ``~`` appended: ``span:gen_ai.usage.input_tokens~``.
    Content (prompts, completions) is taken out of the lists before anything else looks at the batch;
-   where it is kept it is in the column `content` (CONTENT), which a batch without any has not.
+   where it is kept it is in the column `content` (CONTENT), which a batch without any has not. Evaluations
+   are in `evaluations` (EVALUATIONS) likewise, and in the lists.
 2. `NORMALIZED`: what the processors add. Processors may add columns of their own; they are dropped
    before storing unless they are named in `ROW`.
 3. `ROW`: what is stored, in `agent_events`' own names (`spanhouse.rows` makes it).
@@ -74,6 +75,22 @@ CONTENT: Final = pl.List(
     )
 )
 
+# What a span says of how good something was: an evaluator's score, a user's feedback, a guardrail's verdict
+# (`type`); of its parent rather than of itself where `of_parent` is true.
+EVALUATIONS: Final = pl.List(
+    pl.Struct(
+        {
+            "type": pl.String,
+            "name": pl.String,
+            "score": pl.Float64,
+            "label": pl.String,
+            "explanation": pl.String,
+            "evaluator": pl.String,
+            "of_parent": pl.Boolean,
+        }
+    )
+)
+
 # Prefix of the raw columns -> the list of the other attributes of the same source, what tells most first.
 ATTRIBUTE_LISTS: Final = {"span": "attrs", "resource": "resource", "scope": "scope_attrs"}
 
@@ -132,6 +149,8 @@ NORMALIZED: Final[Schema] = {
     "prompt_version": pl.String,
     "experiment": pl.String,
     "variant": pl.String,
+    "finish_reason": pl.String,  # why a model stopped
+    "retries": pl.UInt64,  # attempts after the first
     "status": pl.String,  # unset, ok, error
     "error_type": pl.String,
     "error_message": pl.String,
@@ -146,6 +165,12 @@ NORMALIZED: Final[Schema] = {
     "cost_source": pl.String,  # reported, computed, unpriced, none
     "cost_computed_usd": pl.Decimal(18, 10),  # from the price, whatever was reported; null where unknown
     "span_kind": pl.String,
+}
+
+# What is added where content is taken out of a batch; 0 for all that is no tool's call.
+SIZES: Final[Schema] = {
+    "tool_input_bytes": pl.UInt64,  # of the arguments, as they came
+    "tool_output_bytes": pl.UInt64,  # of the result
 }
 
 TOKENS: Final = tuple(name for name in NORMALIZED if name.startswith("tokens_"))

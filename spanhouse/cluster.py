@@ -14,6 +14,7 @@ from typing import Final
 _SHARDING: Final = {
     "agent_events": "cityHash64(trace_id)",
     "content": "cityHash64(trace_id)",
+    "evaluations": "cityHash64(trace_id)",
     "agent_metrics_1m_state": "toUnixTimestamp(minute)",
     "agent_metrics_1h_state": "toUnixTimestamp(hour)",
 }

@@ -15,7 +15,9 @@ from spanhouse import metrics
 from spanhouse.batch import Processor
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processors.content import TakeContent
-from spanhouse.processors.content_rules import Content, ContentRule
+from spanhouse.processors.content_rules import Content
+from spanhouse.processors.evaluations import FindEvaluations
+from spanhouse.processors.looked import Looked
 from spanhouse.processors.normalize import Normalize
 from spanhouse.rows import Finished, finish
 
@@ -58,6 +60,7 @@ class Processing:
     Args:
         decoder: decodes the processors' wanted attributes.
         take_content: what comes before them.
+        find_evaluations: the same.
         processors: (name, callable) in order; a callable maps a batch to a batch.
         targets: raw column -> row column, for `rows.finish`.
     """
@@ -66,11 +69,13 @@ class Processing:
         self,
         decoder: Decoder,
         take_content: TakeContent,
+        find_evaluations: FindEvaluations,
         processors: Sequence[tuple[str, Processor]],
         targets: Mapping[str, str],
     ) -> None:
         self._decoder = decoder
         self._take_content = take_content
+        self._find_evaluations = find_evaluations
         self._processors = list(processors)
         # So many have to run until all raw columns are read.
         self._readers = max(
@@ -107,7 +112,11 @@ class Processing:
         batch = decoded.batch
         counts = np.bincount(batch["payload"].to_numpy(), minlength=len(payloads)).tolist()
         with timed("content"):
-            batch = self._take_content(batch)
+            looked = Looked(batch)
+            batch = self._take_content(looked)
+        with timed("evaluations"):
+            if (evaluations := self._find_evaluations(looked)) is not None:
+                batch = batch.with_columns(evaluations)
         if not self._readers:
             batch = self._take_content.forget(batch)
         for number, (name, processor) in enumerate(self._processors, 1):
@@ -142,10 +151,10 @@ def build_processing(processors: Sequence[tuple[str, Processor]], content_bytes:
     """
     wanted: dict[str, Any] = {}
     targets: dict[str, str] = {}
-    rules: list[ContentRule] = []
     for _, processor in processors:
         wanted |= getattr(processor, "wanted", {})
         targets |= getattr(processor, "targets", {})
-        rules += getattr(processor, "content", [])
-    take_content = TakeContent(Content(rules or Normalize().content), content_bytes)
-    return Processing(Decoder(wanted), take_content, processors, targets)
+    normalize = next((one for _, one in processors if isinstance(one, Normalize)), None) or Normalize()
+    take_content = TakeContent(Content(normalize.content), content_bytes)
+    find_evaluations = FindEvaluations(normalize.evaluations)
+    return Processing(Decoder(wanted), take_content, find_evaluations, processors, targets)

@@ -24,9 +24,11 @@ from spanhouse.batch import (
     ATTRIBUTES,
     CONTENT,
     DECODED,
+    EVALUATIONS,
     EVENTS,
     LINKS,
     NORMALIZED,
+    SIZES,
     Schema,
     ValueType,
     reject,
@@ -50,6 +52,7 @@ ROW: Final[Schema] = {
     "ts": pl.Datetime("ns", "UTC"),
     **{name: DECODED[name] for name in ("trace_id", "span_id", "parent_span_id", "name")},
     **NORMALIZED,
+    **SIZES,
     **{
         name: DECODED[name]
         for name in (
@@ -67,7 +70,7 @@ ROW: Final[Schema] = {
 }  # fmt: skip
 
 # What a row brings along for tables of its own (`exporters.beside`), by the tables' names.
-BESIDE: Final[Schema] = {"content": CONTENT}
+BESIDE: Final[Schema] = {"content": CONTENT, "evaluations": EVALUATIONS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +104,8 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         rejected = rejected.filter(pl.col("reject").is_not_null())
         batch = batch.filter(pl.col("reject").is_null())
     schema = batch.schema
-    others = {name: dtype for name, dtype in NORMALIZED.items() if schema.get(name) != dtype}
+    made = NORMALIZED | SIZES
+    others = {name: dtype for name, dtype in made.items() if schema.get(name) != dtype}
     if others:
         batch = batch.with_columns(
             pl.col(name).cast(dtype) if name in schema else _default(name, dtype)

@@ -298,7 +298,9 @@ def test_prompts_and_completions_have_a_reader_of_their_own() -> None:
 
 def test_a_tenant_sees_its_rows_only() -> None:
     policies = [text for text, _ in ACCESS if "ROW POLICY" in text]
-    with_rows = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "budgets_state")
+    with_rows = (
+        "agent_events", "evaluations", "agent_metrics_1m_state", "agent_metrics_1h_state", "budgets_state",
+    )  # fmt: skip
     for table in (*with_rows, "content"):
         about = [policy for policy in policies if f" ON {table} " in policy]
         assert [policy.partition("USING ")[2] for policy in about] == [
@@ -326,6 +328,7 @@ def test_a_cluster_has_replicated_tables_and_distributed_ones_over_them() -> Non
     for table, engine, key in (
         ("agent_events", "MergeTree", "cityHash64(trace_id)"),
         ("content", "MergeTree", "cityHash64(trace_id)"),
+        ("evaluations", "MergeTree", "cityHash64(trace_id)"),
         ("agent_metrics_1m_state", "AggregatingMergeTree", "toUnixTimestamp(minute)"),
         ("agent_metrics_1h_state", "AggregatingMergeTree", "toUnixTimestamp(hour)"),
     ):

@@ -266,9 +266,8 @@ def test_objectives_and_budgets_of_the_file_are_those_of_the_store(tmp_path: Pat
 def test_prompts_are_stored_where_they_are_wanted_and_nowhere_else(tmp_path: Path) -> None:
     config = tmp_path / "spanhouse.yaml"
     config.write_text("content: {enabled: true, password: c0ntent, max_value_bytes: 64}\n")
-    payload = request(
-        3, gen_ai__input__messages=f'["mail jane@example.com {100 * "x"}"]', gen_ai__request__model="gpt-4o"
-    ).SerializeToString()
+    text = f'["mail jane@example.com {100 * "x"}"]'
+    payload = request(3, gen_ai__input__messages=text, gen_ai__request__model="gpt-4o").SerializeToString()
     with Instance(tmp_path / "data", config=config) as instance:
         for _ in range(2):  # its answer was lost
             assert instance.post(payload)[0] == 200
@@ -278,10 +277,10 @@ def test_prompts_are_stored_where_they_are_wanted_and_nowhere_else(tmp_path: Pat
         )
         stored = client.query("SELECT kind, key, text, bytes, truncated FROM content").result_rows
         assert stored == 3 * [
-            ("input", "gen_ai.input.messages", f'["mail [email] {100 * "x"}'[:64], 125, True)
+            ("input", "gen_ai.input.messages", f'["mail [email] {100 * "x"}'[:64], len(text), True)
         ]
         client.close()
         assert instance.sql("SELECT DISTINCT model, mapKeys(attrs) AS keys FROM agent_events") == [
             {"model": "gpt-4o", "keys": []}
         ]
-        assert instance.metric("spanhouse_content_bytes_total") == 6 * 125
+        assert instance.metric("spanhouse_content_bytes_total") == 6 * len(text)

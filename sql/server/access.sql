@@ -18,6 +18,8 @@ GRANT SELECT
 -- Prompts and completions it may write and not read, but for which spans have any.
 GRANT INSERT ON content TO spanhouse_write;
 GRANT SELECT (ts, trace_id, span_id) ON content TO spanhouse_write;
+GRANT INSERT ON evaluations TO spanhouse_write;
+GRANT SELECT (ts, trace_id, span_id) ON evaluations TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1m_state TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1h_state TO spanhouse_write;
 GRANT SELECT ON schema_versions TO spanhouse_write;
@@ -35,6 +37,7 @@ CREATE SETTINGS PROFILE IF NOT EXISTS spanhouse_read SETTINGS
 -- Reads everything but prompts and completions.
 CREATE ROLE IF NOT EXISTS spanhouse_read SETTINGS PROFILE 'spanhouse_read';
 GRANT SELECT ON agent_events TO spanhouse_read;
+GRANT SELECT ON evaluations TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1m TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1h TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1m_state TO spanhouse_read;
@@ -53,6 +56,7 @@ GRANT SELECT (database, table, partition, active, rows, bytes_on_disk, modificat
 -- Reads the rows of one tenant; which one, a policy for each user says (tenant.sql). Without one it reads none.
 CREATE ROLE IF NOT EXISTS spanhouse_tenant SETTINGS PROFILE 'spanhouse_read';
 GRANT SELECT ON agent_events TO spanhouse_tenant;
+GRANT SELECT ON evaluations TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1m TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1h TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1m_state TO spanhouse_tenant;
@@ -64,10 +68,12 @@ GRANT SELECT ON budgets_state TO spanhouse_tenant;
 GRANT SELECT ON otel_traces TO spanhouse_tenant;
 GRANT SELECT ON otel_traces_trace_id_ts TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_events USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON evaluations USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1m_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1h_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON budgets_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_events USING 0 TO spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON evaluations USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1m_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1h_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON budgets_state USING 0 TO spanhouse_tenant;

@@ -22,6 +22,7 @@ from spanhouse.demo.send import Sender
 from spanhouse.demo.workflows import request
 from spanhouse.demo.world import World
 from spanhouse.exporters import native
+from spanhouse.exporters.beside import split
 from spanhouse.objectives import set_statements
 from spanhouse.processing import Processed, build_processing
 from spanhouse.processors.guard import Guard
@@ -136,8 +137,10 @@ def store(door: Door, payloads: Sequence[bytes]) -> None:
 
 def insert_rows(door: Door, rows: pl.DataFrame) -> None:
     """Insert what processing made."""
-    columns = ", ".join(f"`{name}`" for name in native.names(rows.columns))
-    post(door, f"INSERT INTO agent_events ({columns}) FORMAT Native", b"".join(native.block(rows)))
+    of_spans, beside = split(rows)
+    for table, part in {"agent_events": of_spans, **beside}.items():
+        columns = ", ".join(f"`{name}`" for name in native.names(part.columns))
+        post(door, f"INSERT INTO {table} ({columns}) FORMAT Native", b"".join(native.block(part)))
 
 
 def insert(door: Door, table: pa.Table) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from spanhouse.processors.evaluation_rules import FIELDS
 from spanhouse.processors.mapping import COLUMNS, Rule, load, read
 from spanhouse.processors.normalize import BUILT_IN, MAPPINGS
 from tests.dialects import golden, results
@@ -57,6 +58,15 @@ the application, which no table can know: name yours in a file of your own.
 | table | what | attributes |
 |---|---|---|
 """
+_EVALUATIONS: Final = """
+## Evaluations
+
+What becomes a row of [evaluations](data-model.md#evaluations). Of several attributes the first that is there
+counts; a `*` is the number of one of several.
+
+| table | type | of | name | score | label | explanation | evaluator |
+|---|---|---|---|---|---|---|---|
+"""
 
 
 def page() -> str:
@@ -69,6 +79,7 @@ def page() -> str:
         *_missing(),
         *_tables(),
         *_content(),
+        *_evaluations(),
     ]
     return "".join(parts)
 
@@ -144,6 +155,21 @@ def _content() -> Iterator[str]:
             attributes.setdefault(rule.kind, []).append(text)
         for kind, found in attributes.items():
             yield f"| {name.removesuffix('.yaml')} | {kind.replace('_', ' ')} | {'<br>'.join(found)} |\n"
+
+
+def _evaluations() -> Iterator[str]:
+    yield _EVALUATIONS
+    for name in BUILT_IN:
+        for rule in read(MAPPINGS / name).evaluations:
+            cells = [", ".join(f"`{key}`" for key in rule.fields.get(field, ())) for field in FIELDS]
+            if rule.by_name:
+                cells[1] = "the attribute of that name"
+            where = (
+                f"event `{rule.event}`" if rule.event else "span, of its parent" if rule.of_parent else "span"
+            )
+            if rule.scopes:
+                where += f" (scope {', '.join(f'`{one}`' for one in rule.scopes)})"
+            yield f"| {name.removesuffix('.yaml')} | {rule.type} | {where} | {' | '.join(cells)} |\n"
 
 
 def _source(rule: Rule) -> str:

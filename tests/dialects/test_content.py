@@ -1,4 +1,7 @@
-"""No library's prompts and completions come into `agent_events`; all that came are in the content."""
+"""No library's prompts and completions come into `agent_events`; all that came are in the content.
+
+And the scores that libraries tell are evaluations.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
 from spanhouse.processors.scrub import Scrub
 from tests.dialects import golden
-from tests.dialects.truth import ANSWER, CITY, QUESTION, TOOL_RESULT
+from tests.dialects.truth import ANSWER, CITY, QUESTION, SCORE, TOOL_RESULT
 
 SYSTEM = "You are a friendly weather assistant."
 KNOWN = (QUESTION, "weather in Paris", ANSWER, TOOL_RESULT, "sunny", SYSTEM, CITY)
@@ -61,7 +64,7 @@ def attributes(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
 def test_no_row_has_content(library: str) -> None:
     found = {
         (library, key, value[:80])
-        for row in rows()[library].drop("content").iter_rows(named=True)
+        for row in rows()[library].drop("content", "evaluations").iter_rows(named=True)
         for key, value in attributes(row)
         if any(text in value for text in KNOWN) and (library, key) not in OWN_NAMES
     }
@@ -87,3 +90,39 @@ def test_what_came_is_kept(library: str) -> None:
         one["key"] for one in kept if re.search(r"(?<!spanInputs)\.(role|finish_reason)$", one["key"])
     ]
     assert all(one["bytes"] >= len(one["value"].encode()) - 64 for one in kept)
+
+
+def test_scores_are_evaluations() -> None:
+    """OpenLIT's are the only ones in spans; other libraries send theirs to their own service."""
+    found = {
+        library: [(one["type"], one["name"], one["score"]) for row in told.to_list() for one in row or ()]
+        for library, part in rows().items()
+        if (told := part["evaluations"]).list.len().sum()
+    }
+    assert set(found) == {"openlit"}
+    assert set(found["openlit"]) == {("evaluation", *SCORE)}
+    scored = sum("gen_ai.evaluation.result" in str(row) for row in rows()["openlit"]["events"].to_list())
+    assert len(found["openlit"]) == scored == 7
+
+
+# Libraries whose spans do not tell why a model stopped, but in the content.
+NO_REASON = {"langsmith", "mlflow"}
+
+
+@pytest.mark.parametrize("library", golden.libraries())
+def test_why_a_model_stopped(library: str) -> None:
+    calls = rows()[library].filter(pl.col("kind") == "llm")
+    found = set(calls["finish_reason"])
+    assert found <= {"", "stop", "tool_call", "error"}
+    assert not calls.height or ("stop" in found) == (library not in NO_REASON)
+
+
+def test_sizes_of_what_tools_got_and_gave_back() -> None:
+    arguments, result = len('{"city": "Paris"}'), len(TOOL_RESULT)
+    for library in ("pydantic_ai", "openllmetry_openai_agents", "logfire_openai_agents", "vercel_ai"):
+        tools = rows()[library].filter(pl.col("kind") == "tool")
+        assert tools.height
+        assert (
+            tools["tool_input_bytes"].is_between(arguments - 1, arguments).all()
+        )  # with a space, or without
+        assert tools["tool_output_bytes"].is_between(result, result + 2).all()  # in quotes, or without

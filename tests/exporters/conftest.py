@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from spanhouse import rollups
-from spanhouse.batch import CONTENT
+from spanhouse.batch import CONTENT, EVALUATIONS
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processors.normalize import Normalize
@@ -53,6 +53,21 @@ def with_content(table: pl.DataFrame, texts: int = 2) -> pl.DataFrame:
     return table.with_columns(pl.Series("content", content, dtype=CONTENT))
 
 
+def with_evaluations(table: pl.DataFrame) -> pl.DataFrame:
+    """The rows, each with a score and the first ones with a user's feedback of their parent as well."""
+    score = {
+        "type": "evaluation",
+        "name": "tone",
+        "score": 0.5,
+        "label": "",
+        "explanation": "",
+        "evaluator": "x",
+    }
+    feedback = score | {"type": "feedback", "score": None, "label": "good", "of_parent": True}
+    told = [[score | {"of_parent": False}, *([feedback] if row < 2 else [])] for row in range(table.height)]
+    return table.with_columns(pl.Series("evaluations", told, dtype=EVALUATIONS))
+
+
 def totals(clickhouse: ClickHouse) -> list[tuple[int, int]]:
     """(spans, input tokens) by the rows and by both rollups."""
     tables = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
@@ -80,7 +95,13 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 @pytest.fixture
 def server(clickhouse: ClickHouse) -> Iterator[ClickHouseServer]:
     """An exporter into empty tables that remember no insert."""
-    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "content"):
+    for table in (
+        "agent_events",
+        "agent_metrics_1m_state",
+        "agent_metrics_1h_state",
+        "content",
+        "evaluations",
+    ):
         clickhouse.sql(f"TRUNCATE TABLE {table}")
     server = ClickHouseServer(clickhouse.url, "spanhouse", "", "")
     yield server

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import polars as pl
 import pytest
 
 from spanhouse import rollups
 from spanhouse.errors import Unavailable
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.store import Store
-from tests.exporters.conftest import rows, with_content
+from tests.exporters.conftest import rows, with_content, with_evaluations
 
 TABLES = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
 
@@ -27,7 +28,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
     """Into empty tables."""
-    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "content"):
+    for table in (
+        "agent_events",
+        "agent_metrics_1m_state",
+        "agent_metrics_1h_state",
+        "content",
+        "evaluations",
+    ):
         store.rows(f"TRUNCATE TABLE {table}")
     exporter = EmbeddedClickHouse(store)
     yield exporter
@@ -131,3 +138,23 @@ def test_content_is_kept_for_a_week(store: Store) -> None:
     (table,) = store.rows("SELECT create_table_query FROM system.tables WHERE name = 'content'")
     assert "TTL toDateTime(ts) + toIntervalDay(7)" in table
     assert "ttl_only_drop_parts = 1" in table
+
+
+def test_evaluations_come_once_with_what_their_span_is_of(store: Store, exporter: EmbeddedClickHouse) -> None:
+    batch = with_evaluations(rows(3).with_columns(parent_span_id=pl.lit("c" * 16), agent=pl.lit("planner")))
+    # Of other spans than the content is.
+    batch = with_content(batch)
+    refuse(store, "agent_events", 10**18)
+    with pytest.raises(Unavailable):
+        exporter.insert(batch)
+    refuse(store, "agent_events", 0)
+    exporter.insert(batch)
+    told = "type, name, score, label, evaluator, agent, model, evaluated_span_id = span_id AS itself"
+    score = "evaluation\ttone\t0.5\t\tx\tplanner\tgpt-4o-mini\t1"
+    feedback = "feedback\ttone\t\\N\tgood\tx\tplanner\tgpt-4o-mini\t0"
+    assert sorted(store.rows(f"SELECT {told} FROM evaluations")) == [*3 * [score], *2 * [feedback]]
+    assert store.rows("SELECT DISTINCT evaluated_span_id FROM evaluations WHERE type = 'feedback'") == [
+        "c" * 16
+    ]
+    assert counts(store) == [(3, 21)] * 3
+    assert store.rows(CONTENT_ROWS) == ["4\t4"]

@@ -16,7 +16,7 @@ from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters import clickhouse_server
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.store import SQL
-from tests.exporters.conftest import rows, totals, with_content
+from tests.exporters.conftest import rows, totals, with_content, with_evaluations
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.faults import Fault, FaultProxy
 
@@ -128,6 +128,20 @@ def test_content_counts_once_whatever_is_repeated(
     for _ in range(2):
         server.insert(batch, token=token, repeated=begun if token == "a" else None)
     assert content_rows(clickhouse) == (50, 50)
+
+
+def test_evaluations_count_once(server: ClickHouseServer, clickhouse: ClickHouse) -> None:
+    batch, begun = with_content(with_evaluations(rows(20))), now()
+    server.insert(batch, token="a")
+    server.insert(batch, token="a", repeated=begun)
+    server.insert(batch, token="b")
+    assert clickhouse.sql(
+        "SELECT type, toInt32(count()) AS n FROM evaluations GROUP BY type ORDER BY type"
+    ) == [
+        {"type": "evaluation", "n": 20},
+        {"type": "feedback", "n": 2},
+    ]
+    assert content_rows(clickhouse) == (20, 20)
 
 
 def test_content_that_has_expired_is_not_waited_for(server: ClickHouseServer, clickhouse: ClickHouse) -> None:

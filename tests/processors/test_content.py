@@ -18,6 +18,7 @@ from spanhouse.processing import Processed, build_processing
 from spanhouse.processors.content import TakeContent
 from spanhouse.processors.content_rules import CONTENT_KINDS, Content, ContentRule
 from spanhouse.processors.guard import Guard
+from spanhouse.processors.looked import Looked
 from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.scrub import Scrub
 from tests.harness import request
@@ -72,7 +73,7 @@ def test_what_is_content_leaves_and_all_else_stays(spans: list[dict[str, Any]]) 
             span["attrs"].pop("answer", None)  # an attribute has one place
     batch = make_batch(spans)
     take = TakeContent(Content(RULES), 1 << 20)
-    result = take.forget(take(batch))
+    result = take.forget(take(Looked(batch)))
     assert result.height == batch.height
     found = result["content"].to_list() if "content" in result.columns else [[] for _ in spans]
     raw = result["span:answer"].to_list() if "span:answer" in result.columns else [None] * len(spans)
@@ -110,11 +111,11 @@ def test_a_batch_without_content_stays_as_it_is() -> None:
     batch = make_batch(
         [{"attrs": {"model": "x"}, "events": [{"name": "exception", "attrs": {"message": "m"}}]}]
     )
-    assert TakeContent(Content(RULES), 100)(batch) is batch
+    assert TakeContent(Content(RULES), 100)(Looked(batch)) is batch
 
 
 def test_nothing_is_kept_unless_it_is_asked_for() -> None:
-    batch = TakeContent(Content(RULES), 0)(make_batch([{"attrs": {"prompt": "hello", "model": "x"}}]))
+    batch = TakeContent(Content(RULES), 0)(Looked(make_batch([{"attrs": {"prompt": "hello", "model": "x"}}])))
     assert "content" not in batch.columns
     assert [one["key"] for one in batch["attrs"][0]] == ["model"]
 
@@ -210,3 +211,19 @@ def _add_event(message: ExportTraceServiceRequest, name: str, attributes: dict[s
 
 def test_the_rules_name_no_other_kinds() -> None:
     assert {rule.kind for rule in Normalize().content} <= {*CONTENT_KINDS, "kept"}
+
+
+def test_a_tools_call_tells_how_large_its_arguments_and_its_result_were() -> None:
+    content = {
+        "gen_ai.tool.call.arguments": '{"city": "Köln"}',
+        "traceloop.entity.input": 100 * "x",
+        "traceloop.entity.output": "sunny",
+    }
+    row = run({"gen_ai.operation.name": "execute_tool", **content}, 0)
+    assert "content" not in row.columns
+    assert row.select("tool_input_bytes", "tool_output_bytes").row(0) == (17, 5)
+    # Of another span they would be something else's.
+    row = run({"gen_ai.operation.name": "chat", **content}, 0)
+    assert row.select("tool_input_bytes", "tool_output_bytes").row(0) == (0, 0)
+    row = run({"gen_ai.operation.name": "execute_tool"}, 0)
+    assert row.select("tool_input_bytes", "tool_output_bytes").row(0) == (0, 0)

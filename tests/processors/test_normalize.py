@@ -100,7 +100,7 @@ def span_for(column: str, rule: Rule, value: Any = None) -> dict[str, Any]:
 def as_json(path: str, value: Any) -> str:
     """JSON in which the path leads to the value."""
     for key in reversed(re.findall(r"[\w-]+(?:\.\w+(?='))?", path)):
-        value = {key: value}
+        value = [value] if f"[{key}]" in path else {key: value}
     return json.dumps(value)
 
 
