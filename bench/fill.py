@@ -26,6 +26,7 @@ from spanhouse.demo.send import Sender
 from spanhouse.demo.workflows import request
 from spanhouse.demo.world import World
 from spanhouse.exporters import native
+from spanhouse.exporters.beside import split
 from spanhouse.processing import Processed
 from spanhouse.store import EVERY_BLOCK, Store, statements
 
@@ -96,7 +97,8 @@ def templates(seed: int) -> pl.DataFrame:
     payloads = [encode_spans(one.get_finished_spans()).SerializeToString() for one in exporters]
     (result,) = processing().run(payloads)
     assert isinstance(result, Processed)
-    return result.finished.rows
+    rows, _ = split(result.finished.rows)
+    return rows
 
 
 def fill(store: Store, events: int, end: datetime, *, seed: int = 1, progress: bool = False) -> None:

@@ -19,7 +19,7 @@ WORD: Final = 1
 # Serialization of LowCardinality: that all distinct texts are given with the numbers, of one, two or four
 # bytes.
 _WITH_KEYS: Final = 1 << 9 | 1 << 10
-_MOST_KEPT: Final = 64 << 20
+_MOST_KEPT: Final = 16 << 20
 _kept: Final = threading.local()
 # More than a store may write past the end of what it is for.
 _SLACK: Final = 16

@@ -64,6 +64,11 @@ log.cleaner.dedupe.buffer.size=8388608
 log.segment.bytes=67108864
 num.recovery.threads.per.data.dir=2
 """
+# What a broker says that does not know yet what it leads.
+_STARTING: Final = (
+    KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH, KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART,
+)  # fmt: skip
 
 
 def fetch() -> Path:
@@ -261,8 +266,18 @@ class Kafka:
 
     def _ends(self, topic: str, partitions: int) -> dict[int, int]:
         asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in range(partitions)}
-        offsets = self._admin.list_offsets(asked, request_timeout=10)
-        return {partition.partition: future.result(30).offset for partition, future in offsets.items()}
+        deadline = time.monotonic() + 30
+        while True:
+            offsets = self._admin.list_offsets(asked, request_timeout=10)
+            try:
+                return {
+                    partition.partition: future.result(30).offset for partition, future in offsets.items()
+                }
+            except KafkaException as error:
+                # A broker that has just started again may not know yet what it leads.
+                if error.args[0].code() not in _STARTING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def _format(self) -> None:
         """Make the data folder, as a new broker needs it."""
