@@ -1,6 +1,6 @@
 """From Kafka into the embedded store: how fast a topic is drained, rows, rollups and all in one process.
 
-    .venv/bin/python -m bench.kafka_to_store [--spans 300000] [--rounds 3] [--save]
+    .venv/bin/python -m bench.kafka_to_store [--spans 1000000] [--rounds 3] [--save]
 
 `spanhouse up` with all its processors, and a dict per span. The topic is filled before, with a trace a
 message as the Collector writes them. Each gets an empty store; the time and the CPU seconds (the embedded
@@ -147,7 +147,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
-    parser.add_argument("--spans", type=int, default=300_000, help="of the topic (default 300,000)")
+    parser.add_argument("--spans", type=int, default=1_000_000, help="of the topic (default 1,000,000)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of each system (default 3)")
     parser.add_argument("--save", action="store_true", help="write bench/results.json")
     arguments = parser.parse_args()
