@@ -43,7 +43,7 @@ BAD = {
     "columns:\n  tokens_prompt:\n    - {span: a, guess: true}\n": "'guess' is 'true' or left out, and for",
     "content:\n  prompts:\n    - span: [a]\n": "line 2: prompts: no such content; there are kept, input",
     "content:\n  input:\n    - {span: [a], key: b}\n": "line 3: content.input: unknown key 'key'; a rule's",
-    "content:\n  input:\n    - {span: [a], event: b}\n": "line 3: content.input: a rule has either 'span', or",
+    "content:\n  input:\n    - {span: [a], event: b}\n": "line 3: content.input: a rule has either",
     "content:\n  input:\n    - {span: [a], where: {kind: b}}\n": "'kind' cannot be asked for, only 'scope'",
     "evaluations:\n  - {name: a, mark: b}\n": "unknown key 'mark'; a rule's keys are",
     "evaluations:\n  - {name: a}\n": "line 2: evaluations: a rule needs 'name', and 'score', 'label' or",
