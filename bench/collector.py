@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
+from spanhouse.store import statements
 from tests.parts.collector import build
 
 VERSION: Final = "0.165.0"  # of the builder and the core; clickhouseexporter's is 0.165.1
@@ -36,9 +37,10 @@ def fetch() -> Path:
     return build("collector-clickhouse", VERSION, _SOURCES)
 
 
-def create_table() -> str:
-    """The statement that makes the exporter's table."""
-    return (_SOURCES / f"{TABLE}.sql").read_text()
+def create_table(name: str = TABLE) -> str:
+    """The statement that makes the exporter's table, with its codecs, indexes and order."""
+    (create,) = statements((_SOURCES / "otel_traces.sql").read_text())
+    return create.replace("{table}", name)
 
 
 def configuration(grpc: str, metrics: str, url: str) -> dict[str, Any]:

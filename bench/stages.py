@@ -29,7 +29,7 @@ from bench.results import BASELINE, OURS
 from spanhouse.config import Config, build_processors
 from spanhouse.otlp.decode import Decoder
 from spanhouse.pipeline import BATCH_BYTES
-from spanhouse.processing import Failed, Processing, build_processing
+from spanhouse.processing import Failed, Processing, build_processing, wants
 
 BATCHES: Final = (1, 8, 64, 512, 8192)
 # What an SDK sends by default; the figures that are compared from release to release are of these.
@@ -78,8 +78,7 @@ def processing() -> Processing:
 
 def wanted() -> dict[str, Any]:
     """What `normalize` has decoded to columns."""
-    processors = build_processors(Config(), hash_key="a key for benchmarks, of 32 bytes.")
-    return {key: kind for _, one in processors for key, kind in getattr(one, "wanted", {}).items()}
+    return wants(build_processors(Config(), hash_key="a key for benchmarks, of 32 bytes."))[0]
 
 
 def decoders() -> dict[str, Contender]:

@@ -15,13 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import results
-from spanhouse.store import Store, statements
+from bench import collector, results
+from spanhouse.store import Store
 
 OURS: Final = "agent_events"
 ROLLUPS: Final = "rollups"
 THEIRS: Final = "otel_traces"
-_THEIRS: Final = Path(__file__).with_name("otel_traces.sql")
 _BIGGEST: Final = 12
 
 
@@ -42,8 +41,7 @@ def measure(store: Store) -> list[Part]:
     )[0].split("\t")
     store.rows("DROP DATABASE IF EXISTS bench")
     store.rows("CREATE DATABASE bench ENGINE = Atomic")
-    (create,) = statements(_THEIRS.read_text())
-    store.rows(create)
+    store.rows(collector.create_table("bench.otel_traces"))
     store.rows(
         f"INSERT INTO bench.otel_traces SELECT * FROM otel_traces WHERE toDate(Timestamp) = '{day}' "
         "SETTINGS max_threads = 1, max_insert_threads = 1"

@@ -30,6 +30,8 @@ from spanhouse.store import query_text, schema_version
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
 
+    from spanhouse.config import ClickHouseSettings
+
 log = logging.getLogger(__name__)
 
 TABLE: Final = "agent_events"
@@ -91,6 +93,11 @@ class ClickHouseServer(Stored):
         self._doubtful: set[int] = set()
         self._looked_back = False
         self._lock = threading.Lock()
+
+    @classmethod
+    def of(cls, settings: ClickHouseSettings) -> ClickHouseServer:
+        """The server that a configuration names."""
+        return cls(settings.url, settings.database, settings.user, settings.password, settings.cluster)
 
     def insert(self, rows: pl.DataFrame, *, token: str, repeated: datetime | None = None) -> None:
         """Store `rows`; when it returns every row is there exactly once, and the rollups count it.

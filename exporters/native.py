@@ -19,6 +19,7 @@ from lz4.frame import LZ4FrameCompressor
 from numpy.typing import NDArray
 
 from spanhouse.batch import ValueType
+from spanhouse.clickhouse_http.native import string, varint
 from spanhouse.exporters.native_texts import TEXT, WORD, written
 from spanhouse.processors.lists import children, ends
 from spanhouse.views import arrays, is_text, numbers, stack
@@ -87,9 +88,9 @@ def block(rows: pl.DataFrame) -> list[bytes | memoryview]:
     for name, column in arrays(rows).items():
         made.add(name, column)
     texts = written(stack(made.texts), made.kinds, made.masks, rows.height * _ROW_BYTES)
-    parts: list[bytes | memoryview] = [_varint(len(made.columns)) + _varint(rows.height)]
+    parts: list[bytes | memoryview] = [varint(len(made.columns)) + varint(rows.height)]
     for name, kind, data in made.columns:
-        parts.append(_text(name) + _text(kind))
+        parts.append(string(name) + string(kind))
         for part in data:
             found = texts[part] if isinstance(part, int) else part
             parts.append(found if isinstance(found, bytes) else found.data)
@@ -209,17 +210,3 @@ def _numbers(column: pa.Array) -> NDArray[Any]:
         return flags.view(np.uint8)
     values = numbers(column)
     return values if values.ndim == 1 else np.ascontiguousarray(values[:, 0])
-
-
-def _varint(number: int) -> bytes:
-    result = bytearray()
-    while number >= 0x80:
-        result.append(number & 0x7F | 0x80)
-        number >>= 7
-    result.append(number)
-    return bytes(result)
-
-
-def _text(text: str) -> bytes:
-    data = text.encode()
-    return _varint(len(data)) + data

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from spanhouse import metrics
 from spanhouse.batch import CONTENT, ValueType, without
 from spanhouse.processors.content_rules import ASK, CONTENT_KINDS, Content
-from spanhouse.processors.lists import Flat, as_lists, flat, map_elements
+from spanhouse.processors.lists import Flat, as_lists, by_row, cut, flat, map_elements
 from spanhouse.processors.looked import Distinct, Ints, Looked
 from spanhouse.views import array as arrow
 from spanhouse.views import lengths, longest, stack, taken
@@ -127,13 +127,9 @@ class TakeContent:
         return batch.with_columns(map_elements(column, self._cut))
 
     def _cut(self, values: pl.DataFrame) -> pl.DataFrame:
-        value = values["value"]
-        where = (value.str.len_bytes() > self._keep_bytes).arg_true()
-        cut = [text.encode()[: self._keep_bytes].decode(errors="ignore") for text in value.gather(where)]
-        return values.with_columns(
-            value.clone().scatter(where, pl.Series(cut, dtype=pl.String)),
-            values["truncated"].scatter(where, True),
-        )
+        value, limit = values["value"], self._keep_bytes
+        shorter, where = cut(value, limit, lambda data: data[:limit].decode(errors="ignore"))
+        return values.with_columns(shorter, values["truncated"].scatter(where, True))
 
     def _raw(self, batch: pl.DataFrame, end: str = "") -> list[str]:
         """The raw columns that are or may be content; with `~` those of converted values, without it."""
@@ -246,5 +242,4 @@ def _joined(parts: list[_Part], height: int) -> pl.Series:
     rows = np.concatenate([part.rows for part in parts])
     order = np.argsort(rows, kind="stable")
     frame = pl.concat([part.frame() for part in parts])[pl.Series(order)]
-    list_ends = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=height))))
-    return as_lists("content", list_ends, {column.name: column for column in frame.get_columns()})
+    return by_row("content", frame, rows[order], height)

@@ -51,19 +51,10 @@ def read_content(file: MappingFile, node: yaml.Node) -> list[ContentRule]:
 
 
 def _rule(file: MappingFile, what: str, kind: str, node: yaml.Node) -> ContentRule:
-    entries = file.mapping(node, what)
-    for key, (key_node, _) in entries.items():
-        if key not in _KEYS:
-            file.fail(key_node, f"{what}: unknown key '{key}'; a rule's keys are {', '.join(_KEYS)}")
+    entries = file.rule(node, what, _KEYS)
     if ("span" in entries) == ("event" in entries) or ("event" in entries) != ("attribute" in entries):
         file.fail(node, f"{what}: a rule has either 'span', or 'event' and 'attribute'")
-    scopes: tuple[str, ...] = ()
-    if "where" in entries:
-        where = file.mapping(entries["where"][1], f"{what}.where")
-        for key, (key_node, value) in where.items():
-            if key != "scope":
-                file.fail(key_node, f"{what}.where: '{key}' cannot be asked for, only 'scope'")
-            scopes = file.one_or_more(value, f"{what}.where.scope")
+    scopes = file.scopes(entries, what)
     keys = file.one_or_more(entries["span" if "span" in entries else "attribute"][1], what)
     events = file.one_or_more(entries["event"][1], what) if "event" in entries else ()
     return ContentRule(kind, events, keys, scopes)

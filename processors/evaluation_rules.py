@@ -47,10 +47,7 @@ def read_evaluations(file: MappingFile, node: yaml.Node) -> list[EvaluationRule]
 
 def _rule(file: MappingFile, node: yaml.Node) -> EvaluationRule:
     what = "evaluations"
-    entries = file.mapping(node, what)
-    for key, (key_node, _) in entries.items():
-        if key not in _KEYS:
-            file.fail(key_node, f"{what}: unknown key '{key}'; a rule's keys are {', '.join(_KEYS)}")
+    entries = file.rule(node, what, _KEYS)
     fields: dict[str, tuple[str, ...]] = {
         field: file.one_or_more(entries[field][1], f"{what}.{field}") for field in FIELDS if field in entries
     }
@@ -59,12 +56,7 @@ def _rule(file: MappingFile, node: yaml.Node) -> EvaluationRule:
     for one in (one for texts in fields.values() for one in texts):
         if one.count("*") > 1:
             file.fail(node, f"{what}: '{one}' has more than one *")
-    scopes: tuple[str, ...] = ()
-    if "where" in entries:
-        for key, (key_node, value) in file.mapping(entries["where"][1], f"{what}.where").items():
-            if key != "scope":
-                file.fail(key_node, f"{what}.where: '{key}' cannot be asked for, only 'scope'")
-            scopes = file.one_or_more(value, f"{what}.where.scope")
+    scopes = file.scopes(entries, what)
     choices = {"value": ("by_name",), "type": EVALUATION_TYPES, "of": ("parent",)}
     got = {key: file.text(entries[key][1], f"{what}.{key}") for key in choices if key in entries}
     for key, text in got.items():

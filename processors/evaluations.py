@@ -14,10 +14,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from spanhouse.batch import EVALUATIONS, ValueType
+from spanhouse.batch import EVALUATIONS, RAW_TYPES, ValueType
 from spanhouse.processors.content_rules import pattern
 from spanhouse.processors.evaluation_rules import FIELDS, EvaluationRule, group_pattern
-from spanhouse.processors.lists import Flat, as_lists
+from spanhouse.processors.lists import Flat, by_row
 from spanhouse.processors.looked import Distinct, Ints, Looked
 from spanhouse.views import taken
 
@@ -57,11 +57,8 @@ class FindEvaluations:
         found = self._together(pl.concat(parts), looked)
         if found.is_empty():
             return None
-        ends = np.concatenate(
-            ([0], np.cumsum(np.bincount(found["row"].to_numpy(), minlength=looked.batch.height)))
-        )
         fields = found.select(list(EVALUATIONS.inner.to_schema()))  # type: ignore[union-attr]
-        return as_lists("evaluations", ends, {column.name: column for column in fields.get_columns()})
+        return by_row("evaluations", fields, found["row"].to_numpy(), looked.batch.height)
 
     def _match(self, key: str, of_event: bool) -> list[_Match]:
         """What an attribute tells."""
@@ -78,9 +75,8 @@ class FindEvaluations:
             if told := self._matches(key, False):
                 column = looked.batch[name]
                 rows = column.is_not_null().to_numpy().nonzero()[0]
-                kind = {pl.Int64: ValueType.INT, pl.Float64: ValueType.DOUBLE, pl.Boolean: ValueType.BOOL}
                 values = taken(column, rows).cast(pl.String)
-                types = np.full(len(rows), kind.get(type(column.dtype), ValueType.STRING), np.uint8)
+                types = np.full(len(rows), RAW_TYPES[type(column.dtype)], np.uint8)
                 codes = np.zeros(len(rows), np.int32)
                 parts.append(self._part(Distinct([key], codes), [told], rows, None, values, types))
         keys = looked.keys

@@ -15,7 +15,7 @@ from pydantic import Field
 from spanhouse import metrics
 from spanhouse.batch import ATTRIBUTES, DIMENSIONS, EVALUATIONS, EVENTS, LINKS, TOKENS, ValueType, reject
 from spanhouse.errors import UserError
-from spanhouse.processors.lists import children, inner_texts, map_elements
+from spanhouse.processors.lists import children, cut, inner_texts, map_elements
 from spanhouse.views import arrays, distinct, is_text, longest, odd_ids, stack
 
 OTHER: Final = "__other__"
@@ -217,16 +217,13 @@ class _Known:
 
 def _cut(texts: pl.Series, limit: int, *, note: bool) -> pl.Series:
     """Texts over the limit cut between two characters."""
-    where = (texts.str.len_bytes() > limit).fill_null(False).arg_true()
+    shorter, where = cut(texts, limit, lambda data: _shortened(data, limit, note))
     if note:
         metrics.VALUES_TRUNCATED.inc(where.len())
-    # One by one: they are few, or so large that this is the smallest cost of them.
-    cut = [_shortened(text, limit, note) for text in texts.gather(where)]
-    return texts.clone().scatter(where, pl.Series(cut, dtype=pl.String))
+    return shorter
 
 
-def _shortened(text: str, limit: int, note: bool) -> str:
-    data = text.encode()
+def _shortened(data: bytes, limit: int, note: bool) -> str:
     if not note:
         return data[:limit].decode(errors="ignore")
     # The note's own length depends on a number that depends on it: its longest form decides.

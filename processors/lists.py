@@ -55,6 +55,12 @@ def as_lists(
     return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
 
 
+def by_row(name: str, elements: pl.DataFrame, rows: NDArray[np.int64], height: int) -> pl.Series:
+    """A column of lists of structs from their elements, given the row of each; rows do not decrease."""
+    list_ends = np.concatenate(([0], np.cumsum(np.bincount(rows, minlength=height))))
+    return as_lists(name, list_ends, {column.name: column for column in elements.get_columns()})
+
+
 def inner_texts(fields: Mapping[str, pa.Array]) -> Iterator[pa.Array]:
     """All text among the fields of a list's elements, in lists within as well."""
     for array in fields.values():
@@ -69,6 +75,14 @@ def children(lists: pa.Array) -> dict[str, pa.Array]:
     structs = lists.flatten()
     names = [structs.type.field(i).name for i in range(structs.type.num_fields)]
     return dict(zip(names, structs.flatten(), strict=True))
+
+
+def cut(texts: pl.Series, limit: int, shortened: Callable[[bytes], str]) -> tuple[pl.Series, pl.Series]:
+    """Texts with those of more than `limit` bytes shortened, and which these are; null is not long."""
+    where = (texts.str.len_bytes() > limit).fill_null(False).arg_true()
+    # One by one: they are few, or so large that this is the smallest cost of them.
+    shorter = [shortened(text.encode()) for text in texts.gather(where)]
+    return texts.clone().scatter(where, pl.Series(shorter, dtype=pl.String)), where
 
 
 def map_elements(lists: pl.Series, function: Callable[[pl.DataFrame], pl.DataFrame]) -> pl.Series:

@@ -153,22 +153,19 @@ class _Columns:
         return rules
 
     def _rule(self, column: str, node: yaml.Node) -> Rule:
-        entries = self._file.mapping(node, column)
+        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values",
+                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where", "guess")  # fmt: skip
+        entries = self._file.rule(node, column, known)
         readers: dict[str, Callable[[yaml.Node, str], Any]] = {
             **dict.fromkeys(("starts_with", "skip", "excludes", "repeats"), self._file.texts),
             "values": self._file.values,
             "json": self._file.one_or_more,
             "where": self._where,
         }
-        known = (*_ATTRIBUTE_SOURCES, "event", "attribute", "column", "json", "match", "unit", "values",
-                 "skip", "starts_with", "is", "status", "excludes", "repeats", "where", "guess")  # fmt: skip
-        got: dict[str, Any] = {}
-        for key, (key_node, value) in entries.items():
-            if key not in known:
-                self._file.fail(
-                    key_node, f"{column}: unknown key '{key}'; a rule's keys are {', '.join(known)}"
-                )
-            got[key] = readers.get(key, self._file.text)(value, f"{column}.{key}")
+        got: dict[str, Any] = {
+            key: readers.get(key, self._file.text)(value, f"{column}.{key}")
+            for key, (_, value) in entries.items()
+        }
 
         def fail(key: str, text: str) -> NoReturn:
             self._file.fail(entries[key][0] if key in entries else node, f"{column}: {text}")

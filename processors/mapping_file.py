@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -52,6 +53,24 @@ class MappingFile:
                 self.fail(key_node, f"{what}: '{key}' is there twice")
             entries[key] = (key_node, value)
         return entries
+
+    def rule(self, node: yaml.Node, what: str, keys: Sequence[str]) -> Entries:
+        """The same of a rule, which may have these keys."""
+        entries = self.mapping(node, what)
+        for key, (key_node, _) in entries.items():
+            if key not in keys:
+                self.fail(key_node, f"{what}: unknown key '{key}'; a rule's keys are {', '.join(keys)}")
+        return entries
+
+    def scopes(self, rule: Entries, what: str) -> tuple[str, ...]:
+        """The scopes that a rule of content or evaluations holds for; () where it does not ask for any."""
+        scopes: tuple[str, ...] = ()
+        if "where" in rule:
+            for key, (key_node, value) in self.mapping(rule["where"][1], f"{what}.where").items():
+                if key != "scope":
+                    self.fail(key_node, f"{what}.where: '{key}' cannot be asked for, only 'scope'")
+                scopes = self.one_or_more(value, f"{what}.where.scope")
+        return scopes
 
     def rules(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         """The items of a list of rules."""

@@ -37,6 +37,14 @@ class ValueType(IntEnum):
     BYTES = 7
 
 
+# Of the values of raw columns.
+RAW_TYPES: Final = {
+    pl.String: ValueType.STRING,
+    pl.Int64: ValueType.INT,
+    pl.Float64: ValueType.DOUBLE,
+    pl.Boolean: ValueType.BOOL,
+}
+
 # One attribute. `value` is text: strings as they are, `true`/`false`, decimal integers, doubles in the
 # shortest form that reads back the same (`NaN`, `Infinity`, `-Infinity`), bytes in base64, arrays and
 # maps as JSON (doubles always with `.` or an exponent; bytes as {"$bytes": "<base64>"}, non-finite

@@ -112,11 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument(
         "--reason", default="", metavar="TEXT", help="only dead letters with this text in their reason"
     )
-    replay.add_argument(
-        "--data",
-        metavar="DIR",
-        help="folder of the store, if the configuration names no ClickHouse server",
-    )
+    _add_data(replay)
     replay.add_argument(
         "--dry-run", action="store_true", help="store nothing; say what would be stored and what would not"
     )
@@ -154,9 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     prices.add_argument("--provider", default="", metavar="NAME", help="who sells it, as spans name it")
     prices.add_argument("--at", type=_day, metavar="DATE", help="prices at the beginning of this day (UTC)")
     prices.add_argument("--unpriced", action="store_true", help="models seen whose price is not known")
-    prices.add_argument(
-        "--data", metavar="DIR", help="folder of the store, if the configuration names no ClickHouse server"
-    )
+    _add_data(prices)
     prices.set_defaults(run=_prices, error=prices.error)
 
     reprice = add(
@@ -171,9 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         "--from", type=_day, required=True, metavar="DATE", dest="first", help="first day (UTC)"
     )
     reprice.add_argument("--to", type=_day, required=True, metavar="DATE", dest="last", help="last day (UTC)")
-    reprice.add_argument(
-        "--data", metavar="DIR", help="folder of the store, if the configuration names no ClickHouse server"
-    )
+    _add_data(reprice)
     reprice.add_argument(
         "--dry-run", action="store_true", help="change nothing; say what would change, by model"
     )
@@ -229,6 +221,12 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("file", type=Path, nargs="?", default=Path("spanhouse.yaml"))
     validate.set_defaults(run=_validate)
     return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data", metavar="DIR", help="folder of the store, if the configuration names no ClickHouse server"
+    )
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
@@ -364,6 +362,7 @@ def _prices(arguments: argparse.Namespace) -> int:
     if arguments.unpriced and (arguments.model or arguments.provider or arguments.at):
         arguments.error("--unpriced goes with --config and --data only")
     from spanhouse.config import load
+    from spanhouse.foreground import reader_left
     from spanhouse.prices import show, unpriced
 
     config = load(_config_path(arguments.config), _given(arguments, ("data",)))
@@ -372,9 +371,7 @@ def _prices(arguments: argparse.Namespace) -> int:
             return unpriced(config, _print)
         return show(config, _print, model=arguments.model, provider=arguments.provider, at=arguments.at)
     except BrokenPipeError:
-        # As `| head` does. Python would try to write the rest at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return reader_left()
 
 
 def _reprice(arguments: argparse.Namespace) -> int:

@@ -55,3 +55,10 @@ def say(text: str) -> None:
         print(text, flush=True)
     except OSError:  # the terminal is closed, or the pipe's reader has left
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 for the rest of the process
+
+
+def reader_left() -> int:
+    """The exit code where whoever read standard output has closed it, as `| head` does."""
+    # Python would try to write the rest at its end, and complain.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -19,7 +17,8 @@ from spanhouse.errors import Unavailable, UserError
 from spanhouse.processors.price import Model, Price, steps_of
 from spanhouse.processors.price_file import RATES, OwnPrice
 from spanhouse.running import endpoint_of
-from spanhouse.store import Store, plain, query_text
+from spanhouse.sql_command import asked
+from spanhouse.store import existing_store, plain, query_text
 
 Say = Callable[[str], None]
 _SORTS: Final = tuple(RATES)
@@ -141,9 +140,7 @@ def _unpriced(config: Config) -> list[dict[str, Any]]:
         # Imported here, as it is for servers only.
         from spanhouse.exporters.clickhouse_server import ClickHouseServer
 
-        server = ClickHouseServer(
-            settings.url, settings.database, settings.user, settings.password, settings.cluster
-        )
+        server = ClickHouseServer.of(settings)
         try:
             return server.query("unpriced").rows(named=True)
         except Unavailable as error:
@@ -151,30 +148,12 @@ def _unpriced(config: Config) -> list[dict[str, Any]]:
         finally:
             server.close()
     if url := endpoint_of(config.data):
-        return _asked(url, text, settings.user, settings.password)
-    if not (config.data / "clickhouse").is_dir():
-        raise UserError(f"there is no store in {config.data}; name its folder with --data")
-    with Store(config.data) as store:
-        return [json.loads(row) for row in str(_json(store, text)).splitlines()]
-
-
-def _json(store: Store, text: str) -> Any:
-    session = store.session()
-    try:
-        return session.query(text, "JSONEachRow")
-    finally:
-        session.close()
-
-
-def _asked(url: str, text: str, user: str, password: str) -> list[dict[str, Any]]:
-    headers = {"X-ClickHouse-Format": "JSONEachRow"}
-    if user or password:
-        headers |= {"X-ClickHouse-User": user or "default", "X-ClickHouse-Key": password}
-    request = urllib.request.Request(url, data=text.encode(), headers=headers)
-    try:
-        with urllib.request.urlopen(request, timeout=120) as response:
+        user = settings.user or ("default" if settings.password else "")
+        with asked(url, text, "JSONEachRow", user, settings.password, timeout=120) as response:
             return [json.loads(line) for line in response]
-    except urllib.error.HTTPError as error:
-        raise UserError(error.read().decode(errors="replace").strip()) from error
-    except urllib.error.URLError as error:
-        raise UserError(f"{url} does not answer: {error.reason}") from error
+    with existing_store(config.data) as store:
+        session = store.session()
+        try:
+            return [json.loads(row) for row in str(session.query(text, "JSONEachRow")).splitlines()]
+        finally:
+            session.close()

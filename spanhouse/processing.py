@@ -142,6 +142,16 @@ def timed(step: str) -> Iterator[None]:
         raise
 
 
+def wants(processors: Sequence[tuple[str, Processor]]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Of all processors (raw columns for the decoder, raw column -> row column); see `Normalize`."""
+    wanted: dict[str, Any] = {}
+    targets: dict[str, str] = {}
+    for _, processor in processors:
+        wanted |= getattr(processor, "wanted", {})
+        targets |= getattr(processor, "targets", {})
+    return wanted, targets
+
+
 def build_processing(processors: Sequence[tuple[str, Processor]], content_bytes: int = 0) -> Processing:
     """The steps around `processors`; what `Normalize` wants is what gets decoded to columns.
 
@@ -149,11 +159,7 @@ def build_processing(processors: Sequence[tuple[str, Processor]], content_bytes:
         processors: see `Processing`.
         content_bytes: the most that is kept of a value for the table `content`; 0 for nothing.
     """
-    wanted: dict[str, Any] = {}
-    targets: dict[str, str] = {}
-    for _, processor in processors:
-        wanted |= getattr(processor, "wanted", {})
-        targets |= getattr(processor, "targets", {})
+    wanted, targets = wants(processors)
     normalize = next((one for _, one in processors if isinstance(one, Normalize)), None) or Normalize()
     take_content = TakeContent(Content(normalize.content), content_bytes)
     find_evaluations = FindEvaluations(normalize.evaluations)

@@ -24,9 +24,7 @@ def repair(
     Raises:
         UserError: the server is away or refuses, or its tables are of another version.
     """
-    server = ClickHouseServer(
-        settings.url, settings.database, settings.user, settings.password, settings.cluster
-    )
+    server = ClickHouseServer.of(settings)
     try:
         server.check()
         done = server.mend_rollups(quiet_seconds)

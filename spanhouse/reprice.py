@@ -23,7 +23,7 @@ from spanhouse.exporters.clickhouse_address import Address
 from spanhouse.exporters.clickhouse_server import insert_settings
 from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
-from spanhouse.store import Store, plain, statement
+from spanhouse.store import existing_store, plain, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -221,10 +221,18 @@ def _parameters(target: Target, prices: Prices, day: int) -> list[dict[str, Any]
     return list(prices.parameters(_EPOCH + timedelta(days=day), keys))
 
 
+# Their differences' name -> table and time column.
+_ROLLUPS: Final = {
+    "minutes": ("agent_metrics_1m_state", "minute"),
+    "hours": ("agent_metrics_1h_state", "hour"),
+}
+
+
 def _agree(target: Target, day: int) -> int:
     """Add to the rollups of a day what they lack; returns how many groups cannot be brought to agree yet."""
     waiting = 0
-    for rollup in ("minutes", "hours"):
+    for rollup, (table, period) in _ROLLUPS.items():
+        add = _text("add", difference=rollup).replace("{rollup}", table).replace("{period}", period)
         parameters = {"day": day, "quiet": target.quiet_seconds}
         differing = _text("differing", difference=rollup)
         for attempt in range(_TRIES):
@@ -233,7 +241,7 @@ def _agree(target: Target, day: int) -> int:
                 break
             # Two that see the same add it once. Where the same was added before, it takes another try.
             token = f"reprice {rollup} {day} {found['fingerprint']} {attempt}"
-            target.do(_text(f"add_to_{rollup}", difference=rollup), target.settings(token), **parameters)
+            target.do(add, target.settings(token), **parameters)
         waiting += found["ready"] + found["waiting"]
     return waiting
 
@@ -283,13 +291,11 @@ def _target(config: Config, *, dry_run: bool) -> Iterator[Target]:
         except Unavailable as error:
             raise UserError(str(error)) from error
         return
-    if not (config.data / "clickhouse").is_dir():
-        raise UserError(f"there is no store in {config.data}; name its folder with --data")
     if (pid := running.holder(config.data)) is not None:
         raise UserError(
             f"process {pid or 'unknown'} has the store in {config.data} open: stop it until this is done"
         )
-    with Store(config.data) as store:
+    with existing_store(config.data) as store:
         if not dry_run:
             # Rollups whose calls differ from the rows are not for this command.
             rollups.repair(store)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse.otlp.wire import Ints, entry, int64
-from spanhouse.views import address_of, peek32, peek64, poke64, stack
+from spanhouse.views import INLINE, address_of, peek32, peek64, poke64, stack
 
 # What is to become of an attribute: there is none; it goes back to its list; the row's column stands for it.
 ABSENT, LEFT, PROMOTED = 0, 1, 2
 
 _BITS: Final = 62  # of a mask that says which attributes are promoted; several masks if there are more
-_INLINE: Final = 12
 
 
 @entry
@@ -86,12 +85,30 @@ def _merge(
                 view = parts[p, 3] + 16 * i
                 poke64(new_keys + 16 * o, parts[p, 1])
                 poke64(new_keys + 16 * o + 8, parts[p, 2])
-                base = parts[p, 4] if peek32(view) > _INLINE else int64(0)
+                base = parts[p, 4] if peek32(view) > INLINE else int64(0)
                 poke64(new_values + 16 * o, peek64(view))
                 poke64(new_values + 16 * o + 8, peek64(view + 8) + base)
                 new_kinds[o] = parts[p, 5]
                 o += 1
         new_ends[i + 1] = o
+
+
+class Left(NamedTuple):
+    """An attribute that goes back to its list in some rows.
+
+    Attributes:
+        attribute: its row of the states.
+        times: in how many rows.
+        key: its key.
+        values: of all rows, as text.
+        type: their ValueType.
+    """
+
+    attribute: int
+    times: int
+    key: str
+    values: pa.Array
+    type: int
 
 
 def patterns(states: NDArray[np.uint8], which: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -123,42 +140,41 @@ def merged(
     ends: NDArray[np.int64],
     fields: dict[str, pa.Array],
     states: NDArray[np.uint8],
-    more: Sequence[tuple[int, str, pa.Array, int]],
-) -> pa.Array:
+    more: Sequence[Left],
+) -> tuple[NDArray[np.int64], dict[str, pa.Array]]:
     """Attribute lists with those that go back to them behind the others, in their order.
 
     Args:
         ends: where the elements of each list end among those of all, behind a 0.
         fields: key, value and type of the elements.
         states: shape (attributes, rows).
-        more: (attribute, key, values of all rows as text, type).
+        more: what goes back.
+
+    Returns:
+        The new ends and fields.
     """
-    names = pa.array([key for _, key, _, _ in more], pa.string_view())
-    keys, values = [fields["key"], names], [fields["value"], *(array for _, _, array, _ in more)]
+    names = pa.array([one.key for one in more], pa.string_view())
+    keys, values = [fields["key"], names], [fields["value"], *(one.values for one in more)]
     of_keys, of_values = stack(keys), stack(values)
     parts, key_buffers = np.empty((len(more), 6), np.int64), len(keys[0].buffers()) - 2
     buffers = [buffer for array in values for buffer in array.buffers()[2:]]
-    total, base = int(ends[-1]), len(values[0].buffers()) - 2
+    total, base = int(ends[-1]) + sum(one.times for one in more), len(values[0].buffers()) - 2
     views = np.frombuffer(names.buffers()[1], np.int64).reshape(-1, 2)
-    counts = left(states)
-    for p, (attribute, key, array, kind) in enumerate(more):
+    for p, one in enumerate(more):
         low, high = views[p].tolist()
-        high += key_buffers if len(key.encode()) > _INLINE else 0
-        parts[p] = (attribute, low, high, of_values.at[p + 1, 0], base, kind)
-        base += len(array.buffers()) - 2
-        total += counts[attribute]
+        high += key_buffers if len(one.key.encode()) > INLINE else 0
+        parts[p] = (one.attribute, low, high, of_values.at[p + 1, 0], base, one.type)
+        base += len(one.values.buffers()) - 2
     new_ends, new_kinds = np.zeros(len(ends), np.int64), np.empty(total, np.uint8)
     new_keys, new_values = np.empty((total, 2), np.int64), np.empty((total, 2), np.int64)
     kinds = fields["type"].to_numpy(zero_copy_only=False)
     old = (ends, int(of_keys.at[0, 0]), int(of_values.at[0, 0]), kinds)
     _merge(*old, states, parts, new_ends, address_of(new_keys), address_of(new_values), new_kinds)
-    columns = {
+    return new_ends, {
         "key": _texts(new_keys, [buffer for array in keys for buffer in array.buffers()[2:]]),
         "value": _texts(new_values, buffers),
         "type": pa.array(new_kinds),
     }
-    structs = pa.StructArray.from_arrays(list(columns.values()), list(columns))
-    return pa.LargeListArray.from_arrays(pa.array(new_ends), structs)
 
 
 def _texts(views: NDArray[np.int64], buffers: list[Any]) -> pa.Array:

@@ -28,21 +28,15 @@ from spanhouse.batch import (
     EVENTS,
     LINKS,
     NORMALIZED,
+    RAW_TYPES,
     SIZES,
     Schema,
-    ValueType,
     reject,
 )
-from spanhouse.processors.lists import element_rows, elements, flat
-from spanhouse.row_kernels import LEFT, PROMOTED, left, merged, patterns
+from spanhouse.processors.lists import as_lists, element_rows, elements, flat
+from spanhouse.row_kernels import LEFT, PROMOTED, Left, left, merged, patterns
 from spanhouse.views import array, arrays, equal, is_text, numbers, stack
 
-_RAW_TYPES: Final = {
-    pl.String: ValueType.STRING,
-    pl.Int64: ValueType.INT,
-    pl.Float64: ValueType.DOUBLE,
-    pl.Boolean: ValueType.BOOL,
-}
 # The last nanosecond of DateTime64(9), in the year 2262.
 _MAX_NS: Final = 2**63 - 1
 
@@ -117,18 +111,18 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
     columns = {series.name: series for series in batch.get_columns() if series.name in ROW}
     columns["ts"] = batch["start_ns"].cast(pl.Int64).cast(ROW["ts"])
     columns["promoted"] = _promoted(states, raws, targets)
-    back: dict[str, list[tuple[int, str, pa.Array, int]]] = {}
+    back: dict[str, list[Left]] = {}
     for i, (raw, count) in enumerate(zip(raws, left(states), strict=True)):
         if count:
             source, _, key = raw.partition(":")
             text = arrow[raw] if is_text(arrow[raw]) else array(batch[raw].cast(pl.String))
-            part = (i, key, text, _RAW_TYPES[type(batch[raw].dtype)])
+            part = Left(i, count, key, text, RAW_TYPES[type(batch[raw].dtype)])
             back.setdefault(ATTRIBUTE_LISTS[source], []).append(part)
     for name, parts in back.items():
-        columns[name] = pl.Series(name, merged(*flat(arrow[name]), states, parts))
+        columns[name] = as_lists(name, *merged(*flat(arrow[name]), states, parts))
     rows = pl.DataFrame([columns[name].alias(name) for name in ROW])
     for name, dtype in BESIDE.items():
-        if schema.get(name) == dtype and flat(batch[name]).ends[-1]:
+        if schema.get(name) == dtype and flat(arrow[name]).ends[-1]:
             rows = rows.with_columns(batch[name])
     return Finished(rows, batch["payload"].to_numpy(), rejected)
 

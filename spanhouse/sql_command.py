@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import http.client
-import os
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from spanhouse.errors import UserError
+from spanhouse.foreground import reader_left
 from spanhouse.running import endpoint_of
 
 # The most an answer that fails midway says of why, at its end.
@@ -23,9 +25,7 @@ def run(query: str, form: str, *, data: Path, url: str | None, user: str, passwo
     try:
         return _run(query, FORMATS[form], data, url or endpoint_of(data), user, password)
     except BrokenPipeError:
-        # As `| head` does. Python would try to write the rest at its end, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return reader_left()
 
 
 def _run(query: str, form: str, data: Path, url: str | None, user: str, password: str) -> int:
@@ -48,18 +48,31 @@ def _run(query: str, form: str, data: Path, url: str | None, user: str, password
 
 
 def _ask(url: str, query: str, form: str, user: str, password: str) -> int:
+    with asked(url, query, form, user, password) as response:
+        _print(response)
+    return 0
+
+
+@contextmanager
+def asked(
+    url: str, query: str, form: str, user: str, password: str, timeout: float | None = None
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer of an endpoint to a query; the user is told where one is given.
+
+    Raises:
+        UserError: it refuses, or does not answer.
+    """
     headers = {"X-ClickHouse-Format": form}
     if user:
         headers |= {"X-ClickHouse-User": user, "X-ClickHouse-Key": password}
     request = urllib.request.Request(url, data=query.encode(), headers=headers)
     try:
-        with urllib.request.urlopen(request) as response:
-            _print(response)
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            yield response
     except urllib.error.HTTPError as error:
         raise UserError(error.read().decode(errors="replace").strip()) from error
     except urllib.error.URLError as error:
         raise UserError(f"{url} does not answer: {error.reason}") from error
-    return 0
 
 
 def _print(response: http.client.HTTPResponse) -> None:

@@ -179,3 +179,10 @@ class Store:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def existing_store(path: Path) -> Store:
+    """The store of a folder that has one; UserError where it has none."""
+    if not (path / "clickhouse").is_dir():
+        raise UserError(f"there is no store in {path}; name its folder with --data")
+    return Store(path)

@@ -58,9 +58,7 @@ def server(config: Config) -> ClickHouseServer:
     settings = config.exporters.clickhouse
     if not settings.url:
         raise UserError("exporters.clickhouse.url is not set; name the server, e.g. http://clickhouse:8123")
-    return ClickHouseServer(
-        settings.url, settings.database, settings.user, settings.password, settings.cluster
-    )
+    return ClickHouseServer.of(settings)
 
 
 class Receiver(Protocol):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from spanhouse.otlp.wire import Ints, entry, inlined, int64, kernel
 
 # Longest text that its view holds itself.
-_INLINE: Final = 12
+INLINE: Final = 12
 # How many views are remembered, to look at equal ones once.
 MEMO: Final = 512
 # Distinct texts of a column that are told apart quickly.
@@ -160,7 +160,7 @@ def is_null(validity: int, bit: int, i: int) -> bool:
 def place(view: int, data: int) -> tuple[int, int]:
     """(address of the text, its length)."""
     n = peek32(view)
-    if n <= _INLINE:
+    if n <= INLINE:
         return view + 4, n
     return peek64(data + 8 * peek32(view + 8)) + peek32(view + 12), n
 
@@ -176,7 +176,7 @@ def _hash(view: int, low: int, high: int, data: int) -> int:
     # Of a text's length and of its first, middle and last bytes.
     n = low & 0xFFFFFFFF
     h = low * int64(0x9E3779B97F4A7C1)
-    if n <= _INLINE:
+    if n <= INLINE:
         h ^= high * int64(0x2545F4914F6CDD1D)
     else:
         p, n = place(view, data)
@@ -195,7 +195,7 @@ def _same(one: int, data: int, other: int, other_data: int) -> bool:
     if low != peek64(other):
         return False
     n = low & 0xFFFFFFFF
-    if n <= _INLINE:
+    if n <= INLINE:
         return peek64(one + 8) == peek64(other + 8)
     if data == other_data and peek64(one + 8) == peek64(other + 8):
         return True

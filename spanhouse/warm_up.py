@@ -13,6 +13,7 @@ from spanhouse.config import Config, build_processors
 from spanhouse.exporters import native
 from spanhouse.otlp.decode import Decoder
 from spanhouse.otlp.json import json_to_protobuf
+from spanhouse.processing import wants
 from spanhouse.rows import finish
 from spanhouse.views import array, lengths
 
@@ -33,8 +34,7 @@ def warm_up() -> None:
     payload = json_to_protobuf((_SAMPLE % {"now": time.time_ns()}).encode())
     Decoder({"span:a": pl.Float64}).decode([payload])
     processors = build_processors(Config(), hash_key="for the sample alone")
-    wanted = {key: kind for _, one in processors for key, kind in getattr(one, "wanted", {}).items()}
-    targets = {key: name for _, one in processors for key, name in getattr(one, "targets", {}).items()}
+    wanted, targets = wants(processors)
     batch = Decoder(wanted).decode([payload]).batch
     for _, processor in processors:
         batch = processor(batch)

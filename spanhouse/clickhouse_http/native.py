@@ -22,14 +22,15 @@ def varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _string(text: str) -> bytes:
+def string(text: str) -> bytes:
+    """Text behind its length."""
     raw = text.encode()
     return varint(len(raw)) + raw
 
 
 def empty_block(columns: Sequence[tuple[str, str]]) -> bytes:
     """A block without rows: what a client needs to learn the columns (name, type) of an empty result."""
-    return varint(len(columns)) + varint(0) + b"".join(_string(n) + _string(t) for n, t in columns)
+    return varint(len(columns)) + varint(0) + b"".join(string(n) + string(t) for n, t in columns)
 
 
 def hello_block(display_name: str, version: str, timezone: str, protocol: int) -> bytes:
@@ -41,12 +42,12 @@ def hello_block(display_name: str, version: str, timezone: str, protocol: int) -
     framed = protocol >= FRAMED_SINCE
     out = (_BLOCK_INFO if framed else b"") + varint(4) + varint(1)
     for name, kind, value in (
-        ("displayName()", "String", _string(display_name)),
-        ("version()", "String", _string(version)),
+        ("displayName()", "String", string(display_name)),
+        ("version()", "String", string(version)),
         ("revision()", "UInt32", bytes(4)),
-        ("timezone()", "String", _string(timezone)),
+        ("timezone()", "String", string(timezone)),
     ):
-        out += _string(name) + _string(kind) + (b"\x00" if framed else b"") + value
+        out += string(name) + string(kind) + (b"\x00" if framed else b"") + value
     return out
 
 

@@ -16,6 +16,8 @@ from spanhouse.rows import finish
 from tests.harness import request
 from tests.parts.clickhouse import ClickHouse
 
+# All tables that an insert writes to.
+STORED = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "content", "evaluations")
 NORMALIZE = Normalize()
 DECODER = Decoder(NORMALIZE.wanted)
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -95,13 +97,7 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]
 @pytest.fixture
 def server(clickhouse: ClickHouse) -> Iterator[ClickHouseServer]:
     """An exporter into empty tables that remember no insert."""
-    for table in (
-        "agent_events",
-        "agent_metrics_1m_state",
-        "agent_metrics_1h_state",
-        "content",
-        "evaluations",
-    ):
+    for table in STORED:
         clickhouse.sql(f"TRUNCATE TABLE {table}")
     server = ClickHouseServer(clickhouse.url, "spanhouse", "", "")
     yield server

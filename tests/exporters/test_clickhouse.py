@@ -14,7 +14,7 @@ from spanhouse import rollups
 from spanhouse.errors import Unavailable
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.store import Store
-from tests.exporters.conftest import rows, with_content, with_evaluations
+from tests.exporters.conftest import STORED, rows, with_content, with_evaluations
 
 TABLES = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
 
@@ -28,13 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
 @pytest.fixture
 def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
     """Into empty tables."""
-    for table in (
-        "agent_events",
-        "agent_metrics_1m_state",
-        "agent_metrics_1h_state",
-        "content",
-        "evaluations",
-    ):
+    for table in STORED:
         store.rows(f"TRUNCATE TABLE {table}")
     exporter = EmbeddedClickHouse(store)
     yield exporter

@@ -1,5 +1,5 @@
 -- The clickhouseexporter's table of traces (v0.165.1): its columns, codecs, indexes, partitions and order.
-CREATE TABLE bench.otel_traces
+CREATE TABLE {table}
 (
     Timestamp DateTime64(9) CODEC(Delta, ZSTD(3)),
     TraceId String CODEC(ZSTD(3)),
