@@ -73,7 +73,7 @@ LEFT JOIN (SELECT trace_id, span_id, position FROM numbered) AS p
     ON p.trace_id = n.trace_id AND p.span_id = n.parent_span_id
 ORDER BY position
 """
-_ROLLUPS: Final = ("agent_metrics_1m_state", "agent_metrics_1h_state")
+_ROLLUPS: Final = ("agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state")
 # Rows of one insert, which are in memory at once: a part of a day, unless that is little.
 _INSERTS: Final = 3 * DAYS
 _LEAST: Final = 1_000_000
@@ -127,7 +127,8 @@ def fill(store: Store, events: int, end: datetime, *, seed: int = 1, progress: b
     session.query("DROP DATABASE bench")
     for table in _ROLLUPS:
         session.query(f"SYSTEM START MERGES {table}")
-    session.query(f"OPTIMIZE TABLE {_ROLLUPS[-1]} FINAL")
+    for table in _ROLLUPS[1:]:
+        session.query(f"OPTIMIZE TABLE {table} FINAL")
     session.close()
 
 

@@ -237,7 +237,8 @@ class ClickHouseServer(Stored):
         # To tomorrow, as clocks of senders differ.
         hours = range(int((now - KEPT.total_seconds()) // 3600 * 3600), int(now) + 86400, 3600)
         differing = self.query("calls_by_hour", hours=list(hours))["hour"].to_list()
-        return rollups.mend(self, differing, quiet_seconds)
+        days = self.query("day_differences")["day"].to_list()
+        return rollups.mend(self, differing, quiet_seconds, days)
 
     def keep_rollups(self, quiet_seconds: int = rollups.QUIET_SECONDS) -> Mended:
         """The same for the hours of inserts that were repeated, until they agree.

@@ -17,6 +17,7 @@ _SHARDING: Final = {
     "evaluations": "cityHash64(trace_id)",
     "agent_metrics_1m_state": "toUnixTimestamp(minute)",
     "agent_metrics_1h_state": "toUnixTimestamp(hour)",
+    "agent_metrics_1d_state": "toUInt16(day)",
 }
 # On every node whole.
 _EVERYWHERE: Final = frozenset({"schema_versions", "objectives_state", "budgets_state"})

@@ -119,5 +119,5 @@ WORKER_RESTARTS: Final = Counter("spanhouse_worker_restarts", "Worker processes 
 # Nothing is to be done; many: ClickHouse crashes, or `non_replicated_deduplication_window` is too small.
 ROLLUPS_MENDED: Final = Counter(
     "spanhouse_rollups_mended",
-    "Minutes and hours of the rollups that did not count their rows and were mended.",
+    "Minutes, hours and days of the rollups that did not count their rows and were mended.",
 )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from spanhouse.cluster import Cluster
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse_address import Address
-from spanhouse.store import SQL, migrations, plain, schema_version, statements
+from spanhouse.store import ROLLUPS_SINCE, SQL, migrations, plain, schema_version, statements
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -140,6 +140,8 @@ def _tables(
             _run(client, note, say, dry_run=dry_run)
     if not dry_run:
         say(f"tables of database {database} are at version {schema_version()}")
+        if done and max(done) < ROLLUPS_SINCE:
+            say("rollups of earlier rows lack days and percentiles: run `spanhouse repair`")
 
 
 def access_statements(

@@ -32,7 +32,7 @@ def repair(
         raise UserError(str(error)) from error
     finally:
         server.close()
-    say(f"minutes and hours of the rollups that did not count their rows and were mended: {done.periods}")
+    say(f"minutes, hours and days of the rollups that did not count their rows, now mended: {done.periods}")
     if done.waiting:
         say(f"{done.waiting} more differ, but rows came into them just now; run this again in some minutes")
     return 1 if done.waiting else 0

@@ -172,7 +172,7 @@ def _reprice(
     dry_run: bool, agreed: Callable[[], bool],
 ) -> int:  # fmt: skip
     bounds = {"first_day": (first - _EPOCH).days, "last_day": (last - _EPOCH).days}
-    days = target.ask(_text("days"), **bounds)
+    days = target.ask(_text("priced_days"), **bounds)
     changes: dict[tuple[str, str], Change] = {}
     changed: dict[int, list[dict[str, Any]]] = {}
     for row in days:
@@ -225,6 +225,7 @@ def _parameters(target: Target, prices: Prices, day: int) -> list[dict[str, Any]
 _ROLLUPS: Final = {
     "minutes": ("agent_metrics_1m_state", "minute"),
     "hours": ("agent_metrics_1h_state", "hour"),
+    "days": ("agent_metrics_1d_state", "day"),
 }
 
 

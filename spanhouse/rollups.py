@@ -24,10 +24,11 @@ log = logging.getLogger(__name__)
 QUIET_SECONDS: Final = 120
 # Somebody else may be mending: a difference is looked at twice, so far apart.
 _LOOK_AGAIN_SECONDS: Final = 2.0
+_DAY_SECONDS: Final = 86_400
 
 
 def repair(store: Store) -> int:
-    """Make the rollups count what `agent_events` holds; returns how many hours were wrong.
+    """Make the rollups count what `agent_events` holds; returns how many hours and days were wrong.
 
     An insert writes the table first and its views after; a crash between the two leaves rows that the
     rollups do not count. Such rows were not acknowledged, so their sender repeats them or not, but
@@ -35,33 +36,65 @@ def repair(store: Store) -> int:
     """
     hours = [int(row) for row in store.rows(query_text("rollup_differences"))]
     if hours:
+        log.warning("rollups of %d hours do not count their rows and are made anew", len(hours))
         rebuild(store, hours)
-        log.warning("rollups of %d hours were made anew after an unclean stop", len(hours))
-    return len(hours)
+    days = [int(row) for row in store.rows(query_text("day_differences"))]
+    if days:
+        log.warning("rollups of %d days do not count their hours and are made anew", len(days))
+        _rebuild_days(store, days)
+    return len(hours) + len(days)
 
 
 def rebuild(store: Store, hours: Sequence[int]) -> None:
-    """Make the minute and hour rollups of `hours` (unix seconds of their starts) anew from the rows."""
-    within = ", ".join(str(hour) for hour in hours)
+    """Make the rollups of `hours` (unix seconds of their starts) anew from the rows, and their days'."""
     for table, column in (("agent_metrics_1m_state", "minute"), ("agent_metrics_1h_state", "hour")):
-        store.rows(
-            f"ALTER TABLE {table} DELETE WHERE toUnixTimestamp(toStartOfHour({column})) IN ({within}) "
-            "SETTINGS mutations_sync = 2"
+        _delete(store, table, f"toStartOfHour({column})", hours)
+    days: dict[int, list[int]] = {}
+    for hour in hours:
+        days.setdefault(hour - hour % _DAY_SECONDS, []).append(hour)
+    # A day at a time, as all of its groups are in memory. What comes into the minutes goes on to the hours.
+    for number, (day, of_day) in enumerate(days.items(), 1):
+        # An alias is not among `*`. The day's partition is found by its date.
+        rows = (
+            f"SELECT *, entry FROM agent_events WHERE toDate(ts) = toDate({day}, 'UTC') "
+            f"AND toUnixTimestamp(toStartOfHour(ts)) IN ({_list(of_day)})"
         )
-    # The statement that fills the minutes is the materialized view's own, so the two cannot drift apart;
-    # what it inserts reaches the hours through their view.
+        _fill(store, "agent_metrics_1m", "agent_events AS e", f"({rows}) AS e")
+        log.info("rollups of %d of %d days are made anew", number, len(days))
+    _rebuild_days(store, list(days))
+
+
+def _rebuild_days(store: Store, days: Sequence[int]) -> None:
+    """Make days (unix seconds of their starts) anew from the hours."""
+    _delete(store, "agent_metrics_1d_state", "toDateTime(day, 'UTC')", days)
+    hours = (
+        f"SELECT * FROM agent_metrics_1h_state WHERE toUnixTimestamp(toStartOfDay(hour)) IN ({_list(days)})"
+    )
+    _fill(store, "agent_metrics_1d", "agent_metrics_1h_state AS s", f"({hours}) AS s")
+
+
+def _delete(store: Store, table: str, start: str, periods: Sequence[int]) -> None:
+    where = f"toUnixTimestamp({start}) IN ({_list(periods)})"
+    store.rows(f"ALTER TABLE {table} DELETE WHERE {where} SETTINGS mutations_sync = 2")
+
+
+def _fill(store: Store, rollup: str, source: str, rows: str) -> None:
+    """Insert into a rollup what its materialized view makes of `rows`: its own statement, so that the two
+    cannot drift apart."""
     (select,) = store.rows(
         "SELECT replaceAll(as_select, '\\n', ' ') FROM system.tables "
-        "WHERE database = currentDatabase() AND name = 'agent_metrics_1m_mv'"
+        f"WHERE database = currentDatabase() AND name = '{rollup}_mv'"
     )
-    source = f"{store.DATABASE}.agent_events AS e"
+    source = f"{store.DATABASE}.{source}"
     if source not in select:
-        raise RuntimeError(f"agent_metrics_1m_mv reads no {source}: {select}")
-    # An alias is not among `*`.
-    rows = f"(SELECT *, entry FROM agent_events WHERE toUnixTimestamp(toStartOfHour(ts)) IN ({within})) AS e"
+        raise RuntimeError(f"{rollup}_mv reads no {source}: {select}")
     select = select.replace("\\'", "'").replace(source, rows)
     columns = ", ".join(row.split("\t")[0] for row in store.rows(f"DESCRIBE ({select})"))
-    store.rows(f"INSERT INTO agent_metrics_1m_state ({columns}) SETTINGS {EVERY_BLOCK} {select}")
+    store.rows(f"INSERT INTO {rollup}_state ({columns}) SETTINGS {EVERY_BLOCK} {select}")
+
+
+def _list(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 class Server(Protocol):
@@ -79,48 +112,66 @@ class Mended:
     """What `mend` did.
 
     Attributes:
-        periods: minutes and hours of the rollups that were mended.
-        waiting: minutes and hours that differ, and into which rows came too lately to tell why.
+        periods: minutes, hours and days of the rollups that were mended.
+        waiting: those that differ, and into which rows came too lately to tell why.
     """
 
     periods: int
     waiting: int
 
 
-def mend(server: Server, hours: Sequence[int], quiet_seconds: int = QUIET_SECONDS) -> Mended:
+def mend(
+    server: Server, hours: Sequence[int], quiet_seconds: int = QUIET_SECONDS, days: Sequence[int] = ()
+) -> Mended:
     """Make the rollups of `hours` (unix seconds of their starts) count what `agent_events` holds.
 
     A difference stays where a server was killed between the note of a block and its part, where a repeated
     insert came after the server had forgotten its token, and where an insert that was cut off after the
     rows was completed by one with other tokens or costs. Safe while others insert: what is
     missing (or too much) is added in one insert whose token is made of what was seen, so that two that
-    mend the same do it once; minutes and hours into which rows came in the last `quiet_seconds` wait.
-    Sums and distinct users are exact afterwards, percentiles of a mended group close.
+    mend the same do it once; periods into which rows came in the last `quiet_seconds` wait.
+
+    Args:
+        server: the server.
+        hours: whose minutes, hours and days are looked at.
+        quiet_seconds: for how long no rows came into what is mended.
+        days: unix seconds of their starts; these days are looked at as well.
 
     Raises:
         Unavailable: the server could not be asked, or refused.
     """
     mended = waiting = 0
+    unsettled = set()
     for hour in hours:
-        for table, question in (("minute", "calls_by_minute"), ("hour", "calls_of_hour")):
-            differing = _differing(server, question, hour)
-            quiet = differing.filter(pl.col("quiet_seconds") >= quiet_seconds)
-            for period, rows, counted in quiet.select("period", "rows", "counted").iter_rows():
-                text = "the rollup of the %s that begins at %d has %s, the rows have %s; it is mended"
-                log.warning(text, table, period, counted, rows)
-                server.run(f"mend_{table}", f"mend {table} {period} {rows} {counted}", period=period)
-                metrics.ROLLUPS_MENDED.inc()
-            mended += quiet.height
-            waiting += differing.height - quiet.height
-            if differing.height > quiet.height:
+        for rollup, question in (("minute", "calls_by_minute"), ("hour", "calls_of_hour")):
+            done = _mend(server, rollup, _differing(server, question, hour=hour), quiet_seconds)
+            mended += done.periods
+            waiting += done.waiting
+            if done.waiting:
+                unsettled.add(hour - hour % _DAY_SECONDS)
                 break  # what comes into these minutes goes on to the hour
+    for day in sorted({hour - hour % _DAY_SECONDS for hour in hours} | set(days)):
+        if day not in unsettled:
+            done = _mend(server, "day", _differing(server, "calls_of_day", day=day), quiet_seconds)
+            mended += done.periods
+            waiting += done.waiting
     return Mended(mended, waiting)
 
 
-def _differing(server: Server, question: str, hour: int) -> pl.DataFrame:
-    """Minutes of an hour, or the hour, that differ, and by the same twice."""
-    first = server.query(question, hour=hour)
+def _mend(server: Server, rollup: str, differing: pl.DataFrame, quiet_seconds: int) -> Mended:
+    quiet = differing.filter(pl.col("quiet_seconds") >= quiet_seconds)
+    for period, rows, counted in quiet.select("period", "rows", "counted").iter_rows():
+        text = "the rollup of the %s that begins at %d has %s, it should have %s; it is mended"
+        log.warning(text, rollup, period, counted, rows)
+        server.run(f"mend_{rollup}", f"mend {rollup} {period} {rows} {counted}", period=period)
+        metrics.ROLLUPS_MENDED.inc()
+    return Mended(quiet.height, differing.height - quiet.height)
+
+
+def _differing(server: Server, question: str, **period: int) -> pl.DataFrame:
+    """Periods that differ, and by the same twice."""
+    first = server.query(question, **period)
     if first.is_empty():
         return first
     time.sleep(_LOOK_AGAIN_SECONDS)
-    return server.query(question, hour=hour).join(first, on=["period", "rows", "counted"], how="semi")
+    return server.query(question, **period).join(first, on=["period", "rows", "counted"], how="semi")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlencode
 
 from spanhouse.errors import UserError
-from spanhouse.running import holder
+from spanhouse.running import holder, mark
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -28,6 +28,9 @@ SQL: Final[Traversable] = importlib.resources.files("spanhouse") / "sql"
 # The tables remember blocks by their content (sql/0003_exactly_once.sql), and two inserts may well come to
 # the same rollup.
 EVERY_BLOCK: Final = "deduplicate_insert = 'disable', deduplicate_insert_select = 'disable'"
+
+# The version from which on rollups have days and histograms; those of older ones are made anew.
+ROLLUPS_SINCE: Final = 12
 
 # Of the whole process, given with its first connection. The engine's own 5 GB a cache are for a server.
 ENGINE_SETTINGS: Final = {
@@ -130,6 +133,9 @@ class Store:
                 continue
             for statement in statements(text):
                 self._root.query(statement)
+            if version == ROLLUPS_SINCE and done:
+                # As after an unclean stop: whoever opens the store next to write to it makes them anew.
+                mark(self.path.parent)
             self._root.query(f"INSERT INTO schema_versions (version, name) SELECT {version}, '{name}'")
         if newest > version:
             raise UserError(

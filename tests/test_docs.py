@@ -76,16 +76,22 @@ def test_the_columns_are_those_of_the_tables(tmp_path: Path) -> None:
     events, rollups = text.split("### agent_metrics_1m", 1)
     rows = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \|", events, re.M)
     rollup_cells = re.findall(r"^\| (`[^|]+) \|", rollups.split("Sums add up")[0], re.M)
-    documented = re.findall(r"`(\w+)`", " ".join(rollup_cells).replace("`agent_metrics_1h`", ""))
+    documented = re.findall(
+        r"`(\w+)`", " ".join(rollup_cells).replace("`agent_metrics_1h`", "").replace("`agent_metrics_1d`", "")
+    )
     with Instance(tmp_path / "data") as instance:
         described = {row["name"]: row["type"] for row in instance.sql("DESCRIBE agent_events")}
         assert [name for name, _ in rows] == list(described)
         for name, kind in rows:
             if kind.startswith("`"):
                 assert kind == f"`{described[name]}`", name
-        for table, time in (("agent_metrics_1m", "minute"), ("agent_metrics_1h", "hour")):
+        for table, time in (
+            ("agent_metrics_1m", "minute"),
+            ("agent_metrics_1h", "hour"),
+            ("agent_metrics_1d", "day"),
+        ):
             names = {row["name"] for row in instance.sql(f"DESCRIBE {table}")}
-            assert names == set(documented) - {"minute", "hour"} | {time}
+            assert names == set(documented) - {"minute", "hour", "day"} | {time}
 
 
 def test_queries_run(tmp_path: Path) -> None:

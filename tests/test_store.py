@@ -12,8 +12,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from spanhouse import rollups
+from spanhouse import rollups, running
 from spanhouse.config import Config
+from spanhouse.dashboards.model import with_percentiles
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.objectives import set_statements
@@ -140,10 +141,11 @@ def test_rollups_count_what_the_rows_hold_and_are_repaired_where_they_do_not(tmp
     done = in_child(
         f"from spanhouse.rollups import repair\n"
         f"with Store(path) as store:\n"
-        f"    def totals(): return [store.rows('{TOTALS} FROM agent_metrics_' + t) for t in ('1m', '1h')]\n"
+        f"    def totals():\n"
+        f"        return [store.rows('{TOTALS} FROM agent_metrics_' + t) for t in ('1m', '1h', '1d')]\n"
         f"    store.rows('''{INSERT}''')\n"
         f"    before = totals()\n"
-        f"    assert before == [['9000\\t900\\t2250\\t40495500\\t4500\\t7']] * 2, before\n"
+        f"    assert before == [['9000\\t900\\t2250\\t40495500\\t4500\\t7']] * 3, before\n"
         f"    assert repair(store) == 0\n"
         f"    store.rows('ALTER TABLE agent_metrics_1m_state DELETE WHERE minute < now() - 1800 '\n"
         f"               'SETTINGS mutations_sync = 2')\n"
@@ -175,12 +177,12 @@ FROM numbers(9000)
 def test_rollups_made_anew_have_the_entries_and_sessions_of_the_rows(tmp_path: Path) -> None:
     done = in_child(
         f"from spanhouse.rollups import repair\n"
-        f"tables = ['agent_metrics_1m_state', 'agent_metrics_1h_state']\n"
+        f"tables = ['agent_metrics_1m_state', 'agent_metrics_1h_state', 'agent_metrics_1d_state']\n"
         f"with Store(path) as store:\n"
         f"    def found(): return [store.rows('{BY_ENTRY}'.format(table)) for table in tables]\n"
         f"    store.rows('''{ENTRIES}''')\n"
         f"    before = found()\n"
-        f"    assert before[0] == before[1]\n"
+        f"    assert before[0] == before[1] == before[2]\n"
         f"    counts = [row.split() for row in before[0]]\n"
         f"    assert counts == [['0', '6300', '7', '5'], ['1', '2700', '7', '3']], counts\n"
         f"    for table in tables: store.rows('TRUNCATE TABLE ' + table)\n"
@@ -191,7 +193,7 @@ def test_rollups_made_anew_have_the_entries_and_sessions_of_the_rows(tmp_path: P
     assert done.returncode == 0, done.stderr
 
 
-def test_a_store_of_an_older_version_keeps_its_rollups_and_counts_on(tmp_path: Path) -> None:
+def test_a_store_of_an_older_version_counts_on_and_gets_what_its_rollups_lacked(tmp_path: Path) -> None:
     old = (
         "import spanhouse.store as module\n"
         "every = list(module.migrations())\n"
@@ -220,10 +222,18 @@ def test_a_store_of_an_older_version_keeps_its_rollups_and_counts_on(tmp_path: P
         f"        select = 'SELECT sum(calls), sumIf(calls, entry), max(sessions) FROM '\n"
         f"        (row,) = store.rows(select + table)\n"
         f"        assert row == '18000\\t2700\\t5', row\n"
+        f"    # What was counted before has neither entries nor histograms nor days; it is made anew.\n"
+        f"    assert repair(store) > 0\n"
+        f"    for table in ('agent_metrics_1m', 'agent_metrics_1h', 'agent_metrics_1d'):\n"
+        f"        select = 'SELECT sum(calls), sumIf(calls, entry), max(sessions), min(p95 < 9e3) FROM '\n"
+        f"        (row,) = store.rows(select + table)\n"
+        f"        assert row == '18000\\t11700\\t5\\t1', row\n"
         f"    assert repair(store) == 0\n",
         str(tmp_path),
     )
     assert upgraded.returncode == 0, upgraded.stderr
+    # The next process that writes to the store does so, as after a crash.
+    assert running.was_unclean(tmp_path)
     assert upgraded.stdout.splitlines() == [before]
 
 
@@ -247,8 +257,13 @@ def some_rows() -> pl.DataFrame:
 
 
 def counts(store: Store) -> list[int]:
-    """Spans by agent_events, and by its two rollups."""
-    tables = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
+    """Spans by agent_events, and by its rollups."""
+    tables = {
+        "agent_events": "count()",
+        "agent_metrics_1m": "sum(calls)",
+        "agent_metrics_1h": "sum(calls)",
+        "agent_metrics_1d": "sum(calls)",
+    }
     return [int(store.rows(f"SELECT {count} FROM {table}")[0]) for table, count in tables.items()]
 
 
@@ -280,7 +295,9 @@ def test_equal_inserts_count_each(store: Store, exporter: EmbeddedClickHouse) ->
     assert counts(store) == [count + 9 for count in before]
 
 
-@pytest.mark.parametrize("table", ["agent_metrics_1m_state", "agent_metrics_1h_state"])
+@pytest.mark.parametrize(
+    "table", ["agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"]
+)
 def test_rollups_agree_again_after_an_insert_that_reached_a_part_of_the_tables(
     store: Store, exporter: EmbeddedClickHouse, table: str
 ) -> None:
@@ -302,10 +319,10 @@ def test_a_folder_that_the_engine_would_misread_is_refused(tmp_path: Path) -> No
 def test_percentiles_merge_over_minutes(store: Store) -> None:
     store.rows(INSERT)
     (exact,) = store.rows("SELECT quantileExact(0.95)(latency_ms) FROM agent_events")
-    (merged,) = store.rows(
-        "SELECT quantilesTDigestMerge(0.5, 0.95, 0.99)(latency)[2] FROM agent_metrics_1m_state"
-    )
-    assert float(merged) == pytest.approx(float(exact), rel=0.01)
+    merged = with_percentiles("${percentiles:latency}[2]")
+    for rollup in ("1m", "1h", "1d"):
+        (found,) = store.rows(f"SELECT {merged} FROM agent_metrics_{rollup}_state")
+        assert float(found) == pytest.approx(float(exact), rel=0.011)
 
 
 def test_objectives_and_budgets_are_their_newest_lines(store: Store) -> None:
@@ -321,5 +338,5 @@ def test_objectives_and_budgets_are_their_newest_lines(store: Store) -> None:
 
 
 def test_every_client_can_read_the_types_of_what_people_query(store: Store) -> None:
-    for table in ("agent_events", "agent_metrics_1m", "agent_metrics_1h"):
+    for table in ("agent_events", "agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d"):
         assert "AggregateFunction" not in "".join(store.rows(f"DESCRIBE {table}")), table

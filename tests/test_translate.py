@@ -92,15 +92,16 @@ class Way:
         return all(committed.get(p, 0) == end for p, end in self.kafka.end_offsets(self.topic).items())
 
     def check(self, spans: int) -> None:
-        """Every span once in the rows and in both rollups, tokens and cost with it."""
+        """Every span once in the rows and in the rollups, tokens and cost with it."""
         sums = {}
         for table, count in (
             ("agent_events", "count()"),
             ("agent_metrics_1m", "sum(calls)"),
             ("agent_metrics_1h", "sum(calls)"),
+            ("agent_metrics_1d", "sum(calls)"),
         ):
             sums[table] = self.sql(f"SELECT {count} AS n, {SUMS} FROM {table} WHERE service = '{{topic}}'")[0]
-        assert sums["agent_events"] == sums["agent_metrics_1m"] == sums["agent_metrics_1h"]
+        assert list(sums.values()) == [sums["agent_events"]] * 4
         found = self.sql(
             "SELECT count() AS rows, uniqExact(trace_id, span_id) AS spans FROM agent_events "
             "WHERE topic = '{topic}'"

@@ -18,7 +18,7 @@ import yaml
 from pydantic import Field
 
 from spanhouse.dashboards.grafana import CLICKHOUSE, TABLE, target
-from spanhouse.dashboards.model import Strict
+from spanhouse.dashboards.model import Strict, with_percentiles
 from spanhouse.store import plain, statement
 
 RUNBOOKS: Final = "docs/operations.md"
@@ -122,7 +122,7 @@ def _rule(rule: Rule) -> dict[str, Any]:
 
 def _query(rule: Rule) -> dict[str, Any]:
     # Without comments, whose apostrophes and names are not for the plugin's macros.
-    model = target(TABLE, plain(statement("alerts", rule.statement)))
+    model = target(TABLE, with_percentiles(plain(statement("alerts", rule.statement))))
     return {
         "refId": model["refId"],
         "queryType": model["queryType"],

@@ -7,11 +7,17 @@ loaded. Some names in `sql/panels/` stand for text that many panels share:
 - `${filters}`: the condition of the dashboard's filters, on columns of the table that is read;
 - `${traces}`: the condition that a span of the row's trace passes the filters, on `trace_id`. Filters choose
   spans: a trace's first span has a route and no model, a model call has a model and no route;
-- `${rollup}`: the rollup's rows within the time range, to the minute, and filters as a table, with their
-  start in `time`. Beyond two days whole hours are read from the hours;
-- `${rollup_week_before}`: the same one week earlier, with `time` moved to now;
-- `${both_weeks}`: the rows of these two, which have 0 and 1 in `before`;
+- `${rollup}`: the rollup's rows within the time range, to the minute, and filters as a table, for totals:
+  whole days are read from the days, whole hours beside them from the hours, and the rest from the minutes;
+- `${rollup_range_before}`: the same of the range of the same length that ends where this one begins;
+- `${rollup_over_time}`: the same for charts, with the rows' start in `time`: minutes, beyond two days whole
+  hours as well, beyond two weeks whole days;
+- `${both_weeks}`, `${both_weeks_over_time}`: the rows of these with 0 in `before`, and those of the week
+  before with 1 and with `time` moved to now;
+- `${percentiles:column}`, `${percentiles:column if condition}`: P50, P95 and P99 of the rollup's column
+  `<column>_histogram` as an array, NaN where it has no times;
 - `${bucket}`: `time` cut to the width of a point of the chart;
+- `${period}`: `time` cut to the minute, hour or day that `${rollup_over_time}` reads, for shares of periods;
 - `${seconds}`: how many seconds of the time range lie in the bucket that starts at `time`, for rates;
 - `${label:column}`: the column, and `(none)` where it is empty;
 - `${table:name}`: the statement `name.sql` of the same folder, as a table.
@@ -21,6 +27,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Annotated, Any, Final, Literal
@@ -28,6 +35,7 @@ from typing import Annotated, Any, Final, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from spanhouse.batch import DIMENSIONS
 from spanhouse.store import quote, statement
 
 # The filters of every dashboard: variable -> column.
@@ -50,12 +58,11 @@ Kind = Literal["stat", "timeseries", "bars", "table", "gauge", "trace", "text"]
 # usd and percent (of 1) as numbers, seconds and ms as durations, count and tokens as short numbers.
 Unit = Literal["", "count", "usd", "ms", "seconds", "percent", "tokens", "bytes", "rate", "time"]
 
-_SHORT: Final = "$__toTime - $__fromTime <= 172800"
-_LONG: Final = "$__toTime - $__fromTime > 172800"
-# Between these lie whole hours.
-_FIRST_HOUR: Final = "toStartOfHour($__fromTime + 3599, 'UTC')"
-_LAST_HOUR: Final = "toStartOfHour($__toTime, 'UTC')"
 _WEEK_S: Final = 604_800
+# Up to which ranges (seconds) a chart's points are minutes, and hours.
+_MINUTES_S: Final = 172_800
+_HOURS_S: Final = 1_209_600
+_RANGE: Final = "$__toTime - $__fromTime"
 
 
 class Strict(BaseModel):
@@ -242,13 +249,16 @@ def _shared(text: str) -> str:
         "filters": filters(),
         "traces": _traces(),
         "rollup": _rollup(),
-        "rollup_week_before": _rollup(_WEEK_S),
-        "both_weeks": f"(SELECT *, 0 AS before FROM {_rollup()} "
-        f"UNION ALL SELECT *, 1 AS before FROM {_rollup(_WEEK_S)})",
+        "rollup_range_before": _rollup(_RANGE_BEFORE),
+        "both_weeks": _both(_rollup(), _rollup(_WEEK_BEFORE)),
+        "rollup_over_time": _over_time(),
+        "both_weeks_over_time": _both(_over_time(), _over_time(_WEEK_BEFORE)),
         "bucket": _bucket(),
+        "period": _period(),
         "seconds": _seconds(),
     }
     text = re.sub(r"\$\{label:(\w+)\}", rf"if(\1 = '', '{NONE}', \1)", text)
+    text = with_percentiles(text)
     return re.sub(r"\$\{(\w+)\}", lambda found: texts.get(found[1], found[0]), text)
 
 
@@ -271,35 +281,103 @@ def _traces() -> str:
     )
 
 
-def _rollup(before_s: int = 0) -> str:
-    back = f" - {before_s}" if before_s else ""
-    first, last = _FIRST_HOUR + back, _LAST_HOUR + back
-    minutes = (
-        f"minute >= toStartOfMinute($__fromTime){back} AND minute <= $__toTime{back} "
-        f"AND ({_SHORT} OR minute < {first} OR minute >= {last})"
+def with_percentiles(text: str) -> str:
+    """With the expressions of `${percentiles:…}`: P50, P95 and P99 in milliseconds of the histograms of many
+    rows of a rollup (sql/0012_days.sql)."""
+    return re.sub(
+        r"\$\{percentiles:(\w+)(?: if ([^}]+))?\}", lambda found: _percentiles(*found.groups()), text
     )
-    hours = f"{_LONG} AND hour >= {first} AND hour < {last}"
-    parts = []
-    for table, column, which in (
-        ("agent_metrics_1m_state", "minute", minutes),
-        ("agent_metrics_1h_state", "hour", hours),
-    ):
-        moved = f"{column} + {before_s}" if before_s else column
-        parts.append(
-            f"SELECT {moved} AS time, * EXCEPT ({column}) FROM {table} WHERE {which} AND {filters()}"
+
+
+def _percentiles(column: str, condition: str | None) -> str:
+    histogram = f"{column}_histogram"
+    arguments = f"CAST(mapKeys({histogram}), 'Array(Float32)'), mapValues({histogram})"
+    function = "quantilesExactWeightedArray"
+    if condition:
+        function, arguments = f"{function}If", f"{arguments}, {condition}"
+    return f"arrayMap(bucket -> exp2((bucket + 0.5) / 32), {function}(0.5, 0.95, 0.99)({arguments}))"
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """A stretch of time as expressions: from the minute of `first` to that of `last`, both included.
+
+    Attributes:
+        ahead_s: seconds from there to the time range.
+    """
+
+    first: str = "$__fromTime"
+    last: str = "$__toTime"
+    ahead_s: str = "0"
+
+
+_WEEK_BEFORE: Final = _Span(f"($__fromTime - {_WEEK_S})", f"($__toTime - {_WEEK_S})", str(_WEEK_S))
+# Its last minute is the one before the range's first.
+_RANGE_BEFORE: Final = _Span(f"($__fromTime - ({_RANGE}))", "($__fromTime - 60)", f"({_RANGE})")
+
+
+def _rollup(span: _Span = _Span()) -> str:
+    return _union(span, hours="1", days="1")
+
+
+def _over_time(span: _Span = _Span()) -> str:
+    return _union(span, hours=f"{_RANGE} > {_MINUTES_S}", days=f"{_RANGE} > {_HOURS_S}")
+
+
+def _union(span: _Span, hours: str, days: str) -> str:
+    """Minutes, whole hours and whole days that make a span; the latter two under a condition."""
+    first_hour, last_hour = f"toStartOfHour({span.first} + 3599, 'UTC')", f"toStartOfHour({span.last}, 'UTC')"
+    first_day, last_day = f"toStartOfDay({span.first} + 86399, 'UTC')", f"toStartOfDay({span.last}, 'UTC')"
+    of_minutes = (
+        f"minute >= toStartOfMinute({span.first}) AND minute <= {span.last} "
+        f"AND (NOT ({hours}) OR minute < {first_hour} OR minute >= {last_hour})"
+    )
+    of_hours = (
+        f"({hours}) AND hour >= {first_hour} AND hour < {last_hour} "
+        f"AND (NOT ({days}) OR hour < {first_day} OR hour >= {last_day})"
+    )
+    of_days = f"({days}) AND day >= toDate({first_day}) AND day < toDate({last_day})"
+    parts = (
+        f"SELECT {start} + {span.ahead_s} AS time, {_COLUMNS} FROM {table} WHERE {which} AND {filters()}"
+        for table, start, which in (
+            ("agent_metrics_1m_state", "minute", of_minutes),
+            ("agent_metrics_1h_state", "hour", of_hours),
+            ("agent_metrics_1d_state", "toDateTime(day, 'UTC')", of_days),
         )
+    )
     return "(" + " UNION ALL ".join(parts) + ")"
 
 
+# Of all rollups, in one order.
+_COLUMNS: Final = ", ".join(
+    (
+        *DIMENSIONS,
+        "entry, calls, errors, unpriced, latency_histogram, ttft_histogram, tokens_prompt, tokens_completion",
+        "tokens_cache_read, tokens_cache_write, tokens_reasoning, cost_usd, users, sessions",
+    )
+)
+
+
+def _both(now: str, before: str) -> str:
+    return f"(SELECT *, 0 AS before FROM {now} UNION ALL SELECT *, 1 AS before FROM {before})"
+
+
 def _width() -> str:
-    """A point is whole minutes wide, or whole hours where hours are read."""
-    minutes = "60 * greatest(1, intDiv($__interval_s + 59, 60))"
-    hours = "3600 * greatest(1, intDiv($__interval_s + 3599, 3600))"
-    return f"if({_SHORT}, {minutes}, {hours})"
+    """A point is whole minutes wide, or whole hours or days where these are read."""
+    widths = (
+        f"{unit} * greatest(1, intDiv($__interval_s + {unit - 1}, {unit}))" for unit in (60, 3600, 86400)
+    )
+    minutes, hours, days = widths
+    return f"multiIf({_RANGE} <= {_MINUTES_S}, {minutes}, {_RANGE} <= {_HOURS_S}, {hours}, {days})"
 
 
 def _bucket() -> str:
     return f"toStartOfInterval(time, toIntervalSecond({_width()}))"
+
+
+def _period() -> str:
+    hours = f"{_RANGE} <= {_HOURS_S}, toStartOfHour(time)"
+    return f"multiIf({_RANGE} <= {_MINUTES_S}, time, {hours}, toStartOfDay(time))"
 
 
 def _seconds() -> str:

@@ -5,7 +5,7 @@ SELECT
     if(any(r.requests) >= 20, any(r.p95) / argMax(o.latency_ms, o.service), 0) AS times_target
 FROM
 (
-    SELECT service, sum(calls) AS requests, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency)[2] AS p95
+    SELECT service, sum(calls) AS requests, ${percentiles:latency}[2] AS p95
     FROM agent_metrics_1m_state
     WHERE minute >= toStartOfMinute($__fromTime) AND minute < toStartOfMinute($__toTime) AND entry
     GROUP BY service

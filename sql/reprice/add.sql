@@ -1,4 +1,4 @@
--- Add to the minutes, or to the hours, what they lack. Without calls and times, so that percentiles stay what they are; what takes off wraps
+-- Add to the minutes, hours or days what they lack. Without calls and times, so that percentiles stay what they are; what takes off wraps
 -- around.
 INSERT INTO {rollup}
 (

@@ -22,6 +22,7 @@ GRANT INSERT ON evaluations TO spanhouse_write;
 GRANT SELECT (ts, trace_id, span_id) ON evaluations TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1m_state TO spanhouse_write;
 GRANT INSERT, SELECT ON agent_metrics_1h_state TO spanhouse_write;
+GRANT INSERT, SELECT ON agent_metrics_1d_state TO spanhouse_write;
 GRANT SELECT ON schema_versions TO spanhouse_write;
 
 -- readonly = 2: clients such as Grafana set limits of their own, within these.
@@ -40,8 +41,10 @@ GRANT SELECT ON agent_events TO spanhouse_read;
 GRANT SELECT ON evaluations TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1m TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1h TO spanhouse_read;
+GRANT SELECT ON agent_metrics_1d TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1m_state TO spanhouse_read;
 GRANT SELECT ON agent_metrics_1h_state TO spanhouse_read;
+GRANT SELECT ON agent_metrics_1d_state TO spanhouse_read;
 GRANT SELECT ON objectives TO spanhouse_read;
 GRANT SELECT ON objectives_state TO spanhouse_read;
 GRANT SELECT ON budgets TO spanhouse_read;
@@ -59,8 +62,10 @@ GRANT SELECT ON agent_events TO spanhouse_tenant;
 GRANT SELECT ON evaluations TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1m TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1h TO spanhouse_tenant;
+GRANT SELECT ON agent_metrics_1d TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1m_state TO spanhouse_tenant;
 GRANT SELECT ON agent_metrics_1h_state TO spanhouse_tenant;
+GRANT SELECT ON agent_metrics_1d_state TO spanhouse_tenant;
 GRANT SELECT ON objectives TO spanhouse_tenant;
 GRANT SELECT ON objectives_state TO spanhouse_tenant;
 GRANT SELECT ON budgets TO spanhouse_tenant;
@@ -71,11 +76,13 @@ CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_events USING 1 TO ALL EXC
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON evaluations USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1m_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1h_state USING 1 TO ALL EXCEPT spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON agent_metrics_1d_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_all ON budgets_state USING 1 TO ALL EXCEPT spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_events USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON evaluations USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1m_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1h_state USING 0 TO spanhouse_tenant;
+CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON agent_metrics_1d_state USING 0 TO spanhouse_tenant;
 CREATE ROW POLICY IF NOT EXISTS spanhouse_none ON budgets_state USING 0 TO spanhouse_tenant;
 
 -- Reads prompts and completions. Nobody has it until you grant it.

@@ -118,7 +118,7 @@ def test_fill(filled: Store) -> None:
         "FROM agent_events"
     )
     assert row.split("\t") == ["20000", "20000", "50", "1", "1", "0", "1", "1", "1"]
-    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"):
         assert filled.rows(f"SELECT sum(calls) FROM {table}") == ["20000"]
     fingerprint = (
         "SELECT sum(cityHash64(trace_id, span_id, ts, latency_ms, cost_usd, attrs)) FROM agent_events"

@@ -14,7 +14,7 @@ from tests.parts.clickhouse import ClickHouse
 
 _SUMS = ", ".join(f"sum({name}) AS {name}" for name in TOKENS)
 _ROWS = f"SELECT count() AS calls, {_SUMS}, toString(sum(cost_usd)) AS cost_usd FROM agent_events"
-_ROLLUPS = ("agent_metrics_1m", "agent_metrics_1h")
+_ROLLUPS = ("agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d")
 _ROLLUP = "SELECT sum(calls) AS calls, {sums}, toString(sum(cost_usd)) AS cost_usd FROM {table}"
 
 
@@ -38,13 +38,13 @@ class Verdict:
 
 
 def agree(clickhouse: ClickHouse) -> bool:
-    """Whether both rollups count what the rows hold."""
+    """Whether the rollups count what the rows hold."""
     rows, *rollups = _all_sums(clickhouse).values()
     return all(rollup == rows for rollup in rollups)
 
 
 def compare(ledger: Ledger, clickhouse: ClickHouse, folder: Path) -> Verdict:
-    """Compare the ledger with the rows and both rollups; what is wrong is also written to `folder`."""
+    """Compare the ledger with the rows and the rollups; what is wrong is also written to `folder`."""
     sums = _all_sums(clickhouse)
     expected = ledger.acknowledged
     verdict = Verdict(expected.spans, int(sums["agent_events"]["calls"]))

@@ -104,7 +104,7 @@ class World:
 @pytest.fixture
 def world(doors: Doors) -> World:
     """Empty tables."""
-    tables = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state")
+    tables = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state")
     for table in (*tables, "objectives_state", "budgets_state"):
         doors.write.text(f"TRUNCATE TABLE {table}")
     return World(doors)

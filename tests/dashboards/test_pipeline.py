@@ -68,7 +68,7 @@ def test_sizes_are_those_of_the_tables(small: Asker) -> None:
     found = {row["table"]: row for row in small.panel("pipeline", "sizes", HOUR).dicts()}
     assert found["agent_events"]["rows_stored"] == len(ROWS)
     assert found["agent_events"]["bytes_per_row"] > 0
-    assert {"agent_metrics_1m_state", "agent_metrics_1h_state"} <= set(found)
+    assert {"agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"} <= set(found)
 
 
 def test_metrics_exist() -> None:

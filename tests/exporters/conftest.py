@@ -17,7 +17,14 @@ from tests.harness import request
 from tests.parts.clickhouse import ClickHouse
 
 # All tables that an insert writes to.
-STORED = ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "content", "evaluations")
+STORED = (
+    "agent_events",
+    "agent_metrics_1m_state",
+    "agent_metrics_1h_state",
+    "agent_metrics_1d_state",
+    "content",
+    "evaluations",
+)
 NORMALIZE = Normalize()
 DECODER = Decoder(NORMALIZE.wanted)
 NOW = dt.datetime.now(dt.UTC).replace(microsecond=0)
@@ -71,8 +78,13 @@ def with_evaluations(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def totals(clickhouse: ClickHouse) -> list[tuple[int, int]]:
-    """(spans, input tokens) by the rows and by both rollups."""
-    tables = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
+    """(spans, input tokens) by the rows and by the rollups."""
+    tables = {
+        "agent_events": "count()",
+        "agent_metrics_1m": "sum(calls)",
+        "agent_metrics_1h": "sum(calls)",
+        "agent_metrics_1d": "sum(calls)",
+    }
     found = []
     for table, calls in tables.items():
         (row,) = clickhouse.sql(

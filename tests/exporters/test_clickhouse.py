@@ -16,7 +16,12 @@ from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.store import Store
 from tests.exporters.conftest import STORED, rows, with_content, with_evaluations
 
-TABLES = {"agent_events": "count()", "agent_metrics_1m": "sum(calls)", "agent_metrics_1h": "sum(calls)"}
+TABLES = {
+    "agent_events": "count()",
+    "agent_metrics_1m": "sum(calls)",
+    "agent_metrics_1h": "sum(calls)",
+    "agent_metrics_1d": "sum(calls)",
+}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
 
 
 def counts(store: Store) -> list[tuple[int, int]]:
-    """(spans, input tokens) by the rows and by both rollups."""
+    """(spans, input tokens) by the rows and by the rollups."""
     found = []
     for table, calls in TABLES.items():
         (line,) = store.rows(f"SELECT {calls}, sum(tokens_prompt) FROM {table}")
@@ -67,7 +72,7 @@ def test_an_insert_cut_off_between_the_tables_counts_once_when_repeated(
         exporter = EmbeddedClickHouse(store)
     for _ in range(2):
         exporter.insert(batch, token="a", repeated=begun if crashed else None)
-        assert counts(store) == [(40, 280)] * 3
+        assert counts(store) == [(40, 280)] * 4
     if crashed:
         exporter.close()
 
@@ -77,7 +82,7 @@ def test_the_rows_that_are_missing_are_inserted(store: Store, exporter: Embedded
     exporter.insert(batch.slice(0, 25))
     exporter.insert(rows(10, partition=1))  # the same offsets of another partition are others
     exporter.insert(batch, token="a", repeated=dt.datetime.now(dt.UTC))
-    assert counts(store) == [(50, 350)] * 3
+    assert counts(store) == [(50, 350)] * 4
     assert set(exporter.spans("spans", 0, 40, 100).rows()) == set(batch.select("trace_id", "span_id").rows())
     assert exporter.spans("spans", 0, 12, 4).height == 4
     assert exporter.spans("others", 0, 100, 10).is_empty()
@@ -93,7 +98,7 @@ def test_two_attempts_at_the_same_time_count_once(store: Store, exporter: Embedd
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(insert, range(4)))
-    assert counts(store) == [(20_000, 140_000)] * 3
+    assert counts(store) == [(20_000, 140_000)] * 4
 
 
 CONTENT_ROWS = "SELECT count(), uniqExact(span_id, number) FROM content"
@@ -107,10 +112,12 @@ def test_content_goes_to_its_table_as_it_is(store: Store, exporter: EmbeddedClic
     assert store.rows(f"SELECT {columns} FROM content ORDER BY number") == [
         f"{ids}\t{number}\tinput\t\tgen_ai.prompt\ttext {number}\t5\tfalse" for number in range(2)
     ]
-    assert counts(store) == [(2, 14)] * 3
+    assert counts(store) == [(2, 14)] * 4
 
 
-@pytest.mark.parametrize("table", ["content", "agent_events", "agent_metrics_1h_state"])
+@pytest.mark.parametrize(
+    "table", ["content", "agent_events", "agent_metrics_1h_state", "agent_metrics_1d_state"]
+)
 @pytest.mark.parametrize("token", ["", "a"])
 def test_content_of_spans_that_come_again_is_stored_once(
     store: Store, exporter: EmbeddedClickHouse, table: str, token: str
@@ -150,5 +157,5 @@ def test_evaluations_come_once_with_what_their_span_is_of(store: Store, exporter
     assert store.rows("SELECT DISTINCT evaluated_span_id FROM evaluations WHERE type = 'feedback'") == [
         "c" * 16
     ]
-    assert counts(store) == [(3, 21)] * 3
+    assert counts(store) == [(3, 21)] * 4
     assert store.rows(CONTENT_ROWS) == ["4\t4"]

@@ -15,8 +15,8 @@ import pytest
 from spanhouse.errors import Unavailable, UserError
 from spanhouse.exporters import clickhouse_server
 from spanhouse.exporters.clickhouse_server import ClickHouseServer
-from spanhouse.store import SQL
-from tests.exporters.conftest import rows, totals, with_content, with_evaluations
+from spanhouse.store import migrations
+from tests.exporters.conftest import STORED, rows, totals, with_content, with_evaluations
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.faults import Fault, FaultProxy
 
@@ -31,10 +31,9 @@ def now() -> dt.datetime:
 
 
 def test_the_window_is_that_of_the_tables() -> None:
-    windows = re.findall(
-        r"non_replicated_deduplication_window = (\d+)", (SQL / "0003_exactly_once.sql").read_text()
-    )
-    assert windows == [str(clickhouse_server.DEDUPLICATION_WINDOW)] * 3
+    setting = r"TABLE (\w+) MODIFY SETTING non_replicated_deduplication_window = (\d+)"
+    windows = dict(pair for _, _, text in migrations() for pair in re.findall(setting, text))
+    assert windows == dict.fromkeys(STORED, str(clickhouse_server.DEDUPLICATION_WINDOW))
 
 
 def test_rows_come_as_they_are(server: ClickHouseServer, clickhouse: ClickHouse) -> None:
@@ -60,7 +59,7 @@ def test_a_repeated_insert_counts_once(
     table = rows(40, start=start, step=step)
     server.insert(table, token="a")
     once = totals(clickhouse)
-    assert once == [(40, 280)] * 3
+    assert once == [(40, 280)] * 4
     server.insert(table, token="a")
     server.insert(table, token="a", repeated=now())
     assert totals(clickhouse) == once
@@ -72,7 +71,7 @@ def test_the_same_rows_under_another_token_count_again(
     table = rows(3)
     for token in ("a", "b", "c"):
         server.insert(table, token=token)
-    assert totals(clickhouse) == [(9, 63)] * 3
+    assert totals(clickhouse) == [(9, 63)] * 4
 
 
 def test_two_at_the_same_time_count_once(server: ClickHouseServer, clickhouse: ClickHouse) -> None:
@@ -85,10 +84,12 @@ def test_two_at_the_same_time_count_once(server: ClickHouseServer, clickhouse: C
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(insert, range(4)))
-    assert totals(clickhouse) == [(20_000, 140_000)] * 3
+    assert totals(clickhouse) == [(20_000, 140_000)] * 4
 
 
-@pytest.mark.parametrize("table", ["agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"])
+@pytest.mark.parametrize(
+    "table", ["agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"]
+)
 def test_an_insert_cut_off_between_the_tables_is_completed_by_its_repetition(
     server: ClickHouseServer, clickhouse: ClickHouse, table: str
 ) -> None:
@@ -101,7 +102,7 @@ def test_an_insert_cut_off_between_the_tables_is_completed_by_its_repetition(
         server.insert(batch, token="a", repeated=begun)
     clickhouse.sql(f"{setting} 0")
     server.insert(batch, token="a", repeated=begun)
-    assert totals(clickhouse) == [(50, 350)] * 3
+    assert totals(clickhouse) == [(50, 350)] * 4
 
 
 def content_rows(clickhouse: ClickHouse) -> tuple[int, int]:
@@ -113,7 +114,9 @@ def content_rows(clickhouse: ClickHouse) -> tuple[int, int]:
     return row["rows"], row["texts"]
 
 
-@pytest.mark.parametrize("table", ["content", "agent_events", "agent_metrics_1h_state"])
+@pytest.mark.parametrize(
+    "table", ["content", "agent_events", "agent_metrics_1h_state", "agent_metrics_1d_state"]
+)
 @pytest.mark.parametrize("token", ["a", "b"])
 def test_content_counts_once_whatever_is_repeated(
     server: ClickHouseServer, clickhouse: ClickHouse, table: str, token: str
@@ -149,7 +152,7 @@ def test_content_that_has_expired_is_not_waited_for(server: ClickHouseServer, cl
     for _ in range(2):
         server.insert(batch, token="a", repeated=now())
     assert content_rows(clickhouse) == (0, 0)
-    assert totals(clickhouse) == [(4, 28)] * 3
+    assert totals(clickhouse) == [(4, 28)] * 4
 
 
 def test_content_that_a_killed_server_only_says_it_has_is_inserted(
@@ -179,7 +182,7 @@ def test_an_answer_that_does_not_come(
         proxy.clear()
         through.insert(batch, token="a", repeated=begun)
         through.close()
-    assert totals(clickhouse) == [(5, 35)] * 3
+    assert totals(clickhouse) == [(5, 35)] * 4
 
 
 @pytest.fixture
@@ -201,7 +204,7 @@ def test_tokens_are_known_after_a_restart_and_a_kill(own: tuple[ClickHouse, Clic
             server.insert(batch, token="a", repeated=begun)
         clickhouse.start()
         server.insert(batch, token="a", repeated=begun)
-        assert totals(clickhouse) == [(50, 350)] * 3
+        assert totals(clickhouse) == [(50, 350)] * 4
 
 
 def test_an_insert_whose_server_is_killed_is_completed(own: tuple[ClickHouse, ClickHouseServer]) -> None:
@@ -216,7 +219,7 @@ def test_an_insert_whose_server_is_killed_is_completed(own: tuple[ClickHouse, Cl
         clickhouse.start()
         server.insert(batch, token=f"{number}", repeated=begun)
         server.keep_rollups(0)
-        assert totals(clickhouse) == [((number + 1) * SOME, (number + 1) * SOME * 7)] * 3
+        assert totals(clickhouse) == [((number + 1) * SOME, (number + 1) * SOME * 7)] * 4
 
 
 def lose_a_part(clickhouse: ClickHouse, table: str) -> None:
@@ -229,7 +232,9 @@ def lose_a_part(clickhouse: ClickHouse, table: str) -> None:
     clickhouse.start()
 
 
-@pytest.mark.parametrize("table", ["agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"])
+@pytest.mark.parametrize(
+    "table", ["agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"]
+)
 def test_what_the_server_only_believes_to_have_is_inserted(
     own: tuple[ClickHouse, ClickHouseServer], table: str
 ) -> None:
@@ -237,16 +242,21 @@ def test_what_the_server_only_believes_to_have_is_inserted(
     batch, begun = rows(10, step=-6 * HOUR), now()
     server.insert(batch, token="a")
     lose_a_part(clickhouse, table)
-    assert totals(clickhouse) != [(10, 70)] * 3
+    assert totals(clickhouse) != [(10, 70)] * 4
     for _ in range(2):
         server.insert(batch, token="a", repeated=begun)
         assert totals(clickhouse)[0] == (10, 70)
     server.keep_rollups(0)
-    assert totals(clickhouse) == [(10, 70)] * 3
+    assert totals(clickhouse) == [(10, 70)] * 4
 
 
 def small_window(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    for table in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for table in (
+        "agent_events",
+        "agent_metrics_1m_state",
+        "agent_metrics_1h_state",
+        "agent_metrics_1d_state",
+    ):
         clickhouse.sql(f"ALTER TABLE {table} MODIFY SETTING non_replicated_deduplication_window = 4")
     monkeypatch.setattr(clickhouse_server, "DEDUPLICATION_WINDOW", 4)
 
@@ -261,7 +271,7 @@ def test_a_window_that_was_outrun_doubles_nothing(
     for number in range(10):
         server.insert(rows(1, first=100 + number), token=f"{number}")
     server.insert(batch, token="a", repeated=begun)
-    assert totals(clickhouse) == [(30, 210)] * 3
+    assert totals(clickhouse) == [(30, 210)] * 4
 
 
 def test_of_a_window_that_was_outrun_the_missing_rows_are_inserted(
@@ -275,10 +285,10 @@ def test_of_a_window_that_was_outrun_the_missing_rows_are_inserted(
         server.insert(rows(1, first=100 + number), token=f"{number}")
     for _ in range(2):
         server.insert(batch, token="a", repeated=begun)
-        assert totals(clickhouse) == [(30, 210)] * 3
+        assert totals(clickhouse) == [(30, 210)] * 4
     # The same offsets of another partition are others.
     server.insert(rows(20, partition=1), token="b", repeated=begun)
-    assert totals(clickhouse) == [(50, 350)] * 3
+    assert totals(clickhouse) == [(50, 350)] * 4
 
 
 def test_of_rows_that_came_by_otlp_the_missing_ones_are_inserted(
@@ -289,7 +299,7 @@ def test_of_rows_that_came_by_otlp_the_missing_ones_are_inserted(
     for _ in range(2):
         # As after a kill at the wrong moment, ClickHouse believes to have all of them.
         server.insert(batch, token="a", repeated=begun)
-        assert totals(clickhouse) == [(20, 140)] * 3
+        assert totals(clickhouse) == [(20, 140)] * 4
     assert server.recent_spans().height == 20
 
 

@@ -18,7 +18,7 @@ from tests.parts.clickhouse import ClickHouse
 
 HOUR = dt.timedelta(hours=1)
 LONG_AGO = dt.datetime.now(dt.UTC) - 2 * HOUR
-RIGHT = [(50, 350)] * 3
+RIGHT = [(50, 350)] * 4
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def filled(server: ClickHouseServer) -> ClickHouseServer:
 
 
 def test_entries_and_sessions_are_counted(filled: ClickHouseServer, clickhouse: ClickHouse) -> None:
-    for rollup in ("agent_metrics_1m", "agent_metrics_1h"):
+    for rollup in ("agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d"):
         (row,) = clickhouse.sql(
             f"SELECT toInt32(sumIf(calls, entry)) AS e, toInt32(uniqMerge(sessions)) AS s, "
             f"toInt32(sum(calls)) AS c FROM {rollup}_state"
@@ -44,7 +44,7 @@ def test_entries_and_sessions_are_counted(filled: ClickHouseServer, clickhouse: 
 
 def costs(clickhouse: ClickHouse) -> list[float]:
     """Dollars by the rows and by both rollups."""
-    tables = ("agent_events", "agent_metrics_1m", "agent_metrics_1h")
+    tables = ("agent_events", "agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d")
     return [clickhouse.sql(f"SELECT sum(cost_usd) AS cost FROM {table}")[0]["cost"] for table in tables]
 
 
@@ -53,7 +53,7 @@ def detailed(clickhouse: ClickHouse) -> list[dict[str, object]]:
         f"SELECT '{table}' AS of, service, model, sum(calls) AS c, sum(tokens_total) AS t, "
         f"round(sum(cost_usd), 6) AS d, max(users) AS u, round(avg(p95), 3) AS p, entry, max(sessions) AS s "
         f"FROM {table} GROUP BY service, model, entry"
-        for table in ("agent_metrics_1m", "agent_metrics_1h")
+        for table in ("agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d")
     ]
     return [row for query in by_hour for row in clickhouse.sql(query)]
 
@@ -61,10 +61,16 @@ def detailed(clickhouse: ClickHouse) -> list[dict[str, object]]:
 DAMAGES = {
     "minutes lost": "ALTER TABLE agent_metrics_1m_state DELETE WHERE toMinute(minute) IN (11, 13)",
     "hours lost": "ALTER TABLE agent_metrics_1h_state DELETE WHERE 1",
-    "both lost": "TRUNCATE TABLE agent_metrics_1m_state; TRUNCATE TABLE agent_metrics_1h_state",
+    "days lost": "ALTER TABLE agent_metrics_1d_state DELETE WHERE 1",
+    "all lost": "TRUNCATE TABLE agent_metrics_1m_state; TRUNCATE TABLE agent_metrics_1h_state; "
+    "TRUNCATE TABLE agent_metrics_1d_state",
+    "histograms lost": "ALTER TABLE agent_metrics_1m_state UPDATE latency_histogram = map() WHERE 1; "
+    "ALTER TABLE agent_metrics_1h_state UPDATE latency_histogram = map() WHERE 1; "
+    "ALTER TABLE agent_metrics_1d_state UPDATE latency_histogram = map() WHERE 1",
     "minutes doubled": "INSERT INTO agent_metrics_1m_state SELECT * FROM agent_metrics_1m_state "
     "WHERE toMinute(minute) = 12",
     "hours doubled": "INSERT INTO agent_metrics_1h_state SELECT * FROM agent_metrics_1h_state",
+    "days doubled": "INSERT INTO agent_metrics_1d_state SELECT * FROM agent_metrics_1d_state",
     "other tokens": "ALTER TABLE agent_metrics_1m_state UPDATE tokens_prompt = tokens_prompt + 5 "
     "WHERE toMinute(minute) = 12",
     "other costs": "ALTER TABLE agent_metrics_1h_state UPDATE cost_usd = 0 WHERE 1",
@@ -83,14 +89,13 @@ def test_differences_are_mended(filled: ClickHouseServer, clickhouse: ClickHouse
     assert done.periods > 0
     assert done.waiting == 0
     assert totals(clickhouse) == RIGHT
-    assert costs(clickhouse) == [25.0] * 3
-    if "lost" in damage and "part" not in damage:
-        assert detailed(clickhouse) == before
+    assert costs(clickhouse) == [25.0] * 4
+    assert detailed(clickhouse) == before
     assert filled.mend_rollups(0) == Mended(0, 0)
 
 
 def test_two_that_mend_at_once_do_it_once(filled: ClickHouseServer, clickhouse: ClickHouse) -> None:
-    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"):
         clickhouse.sql(f"TRUNCATE TABLE {table}")
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: filled.mend_rollups(0), range(4)))
@@ -111,19 +116,20 @@ def test_only_hours_in_doubt_are_looked_at(server: ClickHouseServer, clickhouse:
     server.insert(recent, token="b")
     # A process that begins looks at the hours that rows came into lately; here they agree.
     assert server.keep_rollups(0) == Mended(0, 0)
-    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for table in ("agent_metrics_1m_state", "agent_metrics_1h_state", "agent_metrics_1d_state"):
         clickhouse.sql(f"TRUNCATE TABLE {table}")
     assert server.keep_rollups(0) == Mended(0, 0)
     # The server has forgotten these rollups, so the repetition makes them again ...
     server.insert(recent, token="b", repeated=dt.datetime.now(dt.UTC))
     assert server.keep_rollups(0) == Mended(0, 0)
-    clickhouse.sql("TRUNCATE TABLE agent_metrics_1h_state")
+    for table in ("agent_metrics_1h_state", "agent_metrics_1d_state"):
+        clickhouse.sql(f"TRUNCATE TABLE {table}")
     assert server.keep_rollups(0) == Mended(0, 0)
     # ... and of the others nothing was in doubt, until a process begins again.
     again = ClickHouseServer(clickhouse.url, "spanhouse", "", "")
     assert again.keep_rollups(0).periods > 0
     again.close()
-    assert totals(clickhouse) == [(20, 140)] * 3
+    assert totals(clickhouse) == [(20, 140)] * 4
 
 
 def test_an_hour_stays_in_doubt_until_it_agrees(server: ClickHouseServer, clickhouse: ClickHouse) -> None:
@@ -135,7 +141,7 @@ def test_an_hour_stays_in_doubt_until_it_agrees(server: ClickHouseServer, clickh
     for _ in range(2):
         assert server.keep_rollups(3600) == Mended(0, 1)
     assert server.keep_rollups(0) == Mended(1, 0)
-    assert totals(clickhouse) == [(10, 70)] * 3
+    assert totals(clickhouse) == [(10, 70)] * 4
 
 
 def test_rows_of_one_attempt_and_rollups_of_another_come_to_agree(
@@ -150,9 +156,9 @@ def test_rows_of_one_attempt_and_rollups_of_another_come_to_agree(
         server.insert(batch, token="a")
     clickhouse.sql(f"{setting} 0")
     server.insert(other, token="a", repeated=dt.datetime.now(dt.UTC))
-    assert totals(clickhouse) == [(10, 70), (10, 90), (10, 90)]
+    assert totals(clickhouse) == [(10, 70), (10, 90), (10, 90), (10, 90)]
     server.keep_rollups(0)
-    assert totals(clickhouse) == [(10, 70)] * 3
+    assert totals(clickhouse) == [(10, 70)] * 4
 
 
 def test_the_command_mends_and_says_so(filled: ClickHouseServer, clickhouse: ClickHouse) -> None:
@@ -162,7 +168,7 @@ def test_the_command_mends_and_says_so(filled: ClickHouseServer, clickhouse: Cli
     assert repair(settings, said.append, quiet_seconds=3600) == 1
     assert "run this again" in said[-1]
     assert repair(settings, said.append, quiet_seconds=0) == 0
-    assert said[-1].endswith("mended: 1")
+    assert said[-1].endswith("mended: 2")
     assert totals(clickhouse) == RIGHT
     with pytest.raises(UserError, match="does not answer"):
         repair(ClickHouseSettings(url="http://127.0.0.1:1"), said.append)

@@ -96,6 +96,7 @@ def by_model(clickhouse: ClickHouse) -> list[list[dict[str, Any]]]:
         "agent_events": "count() AS n, countIf(cost_source = 'unpriced') AS u",
         "agent_metrics_1m": "sum(calls) AS n, sum(unpriced) AS u",
         "agent_metrics_1h": "sum(calls) AS n, sum(unpriced) AS u",
+        "agent_metrics_1d": "sum(calls) AS n, sum(unpriced) AS u",
     }
     text = "SELECT provider, model, toString(sum(cost_usd)) AS usd"
     return [
@@ -105,10 +106,10 @@ def by_model(clickhouse: ClickHouse) -> list[list[dict[str, Any]]]:
 
 
 def percentiles(clickhouse: ClickHouse) -> list[dict[str, Any]]:
-    states = "quantilesTDigestMerge(0.5, 0.95, 0.99)(latency) AS p, uniqMerge(sessions), sum(tokens_prompt)"
+    states = "sumMap(latency_histogram) AS p, uniqMerge(sessions), sum(tokens_prompt)"
     return [
-        clickhouse.sql(f"SELECT {states} FROM {table}")[0]
-        for table in ("agent_metrics_1m_state", "agent_metrics_1h_state")
+        clickhouse.sql(f"SELECT {states} FROM {table}_state")[0]
+        for table in ("agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d")
     ]
 
 
@@ -141,8 +142,8 @@ def test_rows_cost_what_they_would_now_and_rollups_agree(
     assert code == 0, said
     wanted = expected(table, Price(config.processors["price"]["file"]))
     assert stored(clickhouse) == wanted
-    in_rows, in_minutes, in_hours = by_model(clickhouse)
-    assert in_rows == in_minutes == in_hours
+    in_rows, *in_rollups = by_model(clickhouse)
+    assert in_rollups == [in_rows] * 3
     assert percentiles(clickhouse) == states
     assert any("replaced their model" in line for line in said)
     parts = clickhouse.sql(
@@ -150,7 +151,7 @@ def test_rows_cost_what_they_would_now_and_rollups_agree(
     )
     code, said = run(config)
     assert (code, said[-3].split(", ")[-1]) == (0, "0 get other costs")
-    assert by_model(clickhouse) == [in_rows] * 3
+    assert by_model(clickhouse) == [in_rows] * 4
     again = clickhouse.sql("SELECT count() AS n FROM agent_metrics_1m_state WHERE calls = 0")
     assert len(parts) == 2
     assert again
@@ -189,13 +190,18 @@ def test_cut_off_anywhere_and_run_again_nothing_counts_twice(
         monkeypatch.setattr(module.Target, "do", do)
         assert run(config)[0] == 0
         assert stored(clickhouse) == wanted
-        in_rows, in_minutes, in_hours = by_model(clickhouse)
-        assert in_rows == in_minutes == in_hours
+        in_rows, *in_rollups = by_model(clickhouse)
+        assert in_rollups == [in_rows] * 3
     assert done >= 3
 
 
 def server_empty(clickhouse: ClickHouse) -> None:
-    for name in ("agent_events", "agent_metrics_1m_state", "agent_metrics_1h_state"):
+    for name in (
+        "agent_events",
+        "agent_metrics_1m_state",
+        "agent_metrics_1h_state",
+        "agent_metrics_1d_state",
+    ):
         clickhouse.sql(f"TRUNCATE TABLE {name}")
 
 
@@ -208,8 +214,8 @@ def test_prices_to_and_fro_come_to_agree(
     for price in ("1", "2", "1", "2", "1"):
         file.write_text(f"prices: [{{model: house-small, input: {price}, output: 3}}]")
         assert run(config)[0] == 0
-        in_rows, in_minutes, in_hours = by_model(clickhouse)
-        assert in_rows == in_minutes == in_hours
+        in_rows, *in_rollups = by_model(clickhouse)
+        assert in_rollups == [in_rows] * 3
         sums.append(in_rows)
     assert sums[0] == sums[2] == sums[4] != sums[1] == sums[3]
 
@@ -224,8 +230,8 @@ def test_rollups_into_which_rows_come_wait(
     assert "run this again" in said[-1]
     monkeypatch.setattr(module.rollups, "QUIET_SECONDS", 0)
     assert run(config)[0] == 0
-    in_rows, in_minutes, in_hours = by_model(clickhouse)
-    assert in_rows == in_minutes == in_hours
+    in_rows, *in_rollups = by_model(clickhouse)
+    assert in_rollups == [in_rows] * 3
 
 
 def spanhouse(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -236,7 +242,7 @@ def spanhouse(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def costs(data: Path, cwd: Path) -> Sequence[str]:
-    tables = ("agent_events", "agent_metrics_1m", "agent_metrics_1h")
+    tables = ("agent_events", "agent_metrics_1m", "agent_metrics_1h", "agent_metrics_1d")
     query = " UNION ALL ".join(f"SELECT '{name}', toString(sum(cost_usd)) FROM {name}" for name in tables)
     done = spanhouse("sql", "--data", str(data), "--format", "csv", query, cwd=cwd)
     return sorted(line.split(",")[1].strip('"') for line in done.stdout.splitlines()[1:])
@@ -259,11 +265,11 @@ def test_the_command_on_a_store(tmp_path: Path) -> None:
     (tmp_path / "spanhouse.yaml").write_text("processors: {price: {file: prices.yaml}}\n")
     dry = spanhouse("reprice", *days, "--dry-run", cwd=tmp_path)
     assert "3 -> 0" in dry.stdout, dry.stderr
-    assert costs(data, tmp_path) == ["0"] * 3
+    assert costs(data, tmp_path) == ["0"] * 4
     assert "add --yes" in spanhouse("reprice", *days, cwd=tmp_path).stderr
     done = spanhouse("reprice", *days, "--yes", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert costs(data, tmp_path) == ["0.006"] * 3
+    assert costs(data, tmp_path) == ["0.006"] * 4
     assert not (data / "running.json").exists()
 
 

@@ -12,7 +12,7 @@ SELECT time, series AS model, 60 * toFloat64(sum(cost_usd)) / ${seconds} AS cost
 FROM
 (
     SELECT ${bucket} AS time, if(model IN (SELECT model FROM top), ${label:model}, 'other') AS series, cost_usd
-    FROM ${rollup}
+    FROM ${rollup_over_time}
     WHERE cost_usd > 0
 )
 GROUP BY time, model

@@ -12,7 +12,7 @@ SELECT time, series AS tenant, 60 * toFloat64(sum(cost_usd)) / ${seconds} AS cos
 FROM
 (
     SELECT ${bucket} AS time, if(tenant_id IN (SELECT tenant_id FROM top), ${label:tenant_id}, 'other') AS series, cost_usd
-    FROM ${rollup}
+    FROM ${rollup_over_time}
     WHERE cost_usd > 0
 )
 GROUP BY time, tenant

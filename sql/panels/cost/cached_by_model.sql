@@ -12,7 +12,7 @@ SELECT time, series AS model, sum(tokens_cache_read) / nullIf(sum(tokens_prompt)
 FROM
 (
     SELECT ${bucket} AS time, ${label:model} AS series, tokens_cache_read, tokens_prompt
-    FROM ${rollup}
+    FROM ${rollup_over_time}
     WHERE model IN (SELECT model FROM top)
 )
 GROUP BY time, model

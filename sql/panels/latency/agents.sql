@@ -12,8 +12,8 @@ FROM
         agent,
         sumIf(calls, NOT before) AS n,
         sumIf(errors, NOT before) AS failed,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, NOT before) AS now,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, before)[2] AS earlier
+        ${percentiles:latency if NOT before} AS now,
+        ${percentiles:latency if before}[2] AS earlier
     FROM ${both_weeks}
     WHERE kind = 'agent'
     GROUP BY agent

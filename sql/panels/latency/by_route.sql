@@ -11,8 +11,8 @@ WITH top AS
 SELECT time, series AS route, p95
 FROM
 (
-    SELECT ${bucket} AS time, ${label:route} AS series, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency)[2] AS p95
-    FROM ${rollup}
+    SELECT ${bucket} AS time, ${label:route} AS series, ${percentiles:latency}[2] AS p95
+    FROM ${rollup_over_time}
     WHERE entry AND route != '' AND route IN (SELECT route FROM top)
     GROUP BY time, series
 )

@@ -14,9 +14,9 @@ FROM
         provider, model,
         sumIf(calls, NOT before) AS n,
         sumIf(errors, NOT before) AS failed,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, NOT before) AS now,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, before)[2] AS earlier,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(ttft, NOT before)[2] AS first_token
+        ${percentiles:latency if NOT before} AS now,
+        ${percentiles:latency if before}[2] AS earlier,
+        ${percentiles:ttft if NOT before}[2] AS first_token
     FROM ${both_weeks}
     WHERE kind IN ('llm', 'embedding', 'rerank')
     GROUP BY provider, model

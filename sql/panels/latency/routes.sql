@@ -13,8 +13,8 @@ FROM
         service, route,
         sumIf(calls, NOT before) AS n,
         sumIf(errors, NOT before) AS failed,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, NOT before) AS now,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, before)[2] AS earlier
+        ${percentiles:latency if NOT before} AS now,
+        ${percentiles:latency if before}[2] AS earlier
     FROM ${both_weeks}
     WHERE entry
     GROUP BY service, route

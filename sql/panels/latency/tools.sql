@@ -17,7 +17,7 @@ FROM
         sumIf(errors, NOT before) AS failed,
         sumIf(calls, before) AS n_before,
         sumIf(errors, before) AS failed_before,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, NOT before) AS p
+        ${percentiles:latency if NOT before} AS p
     FROM ${both_weeks}
     WHERE kind IN ('tool', 'mcp')
     GROUP BY tool_name, service

@@ -9,7 +9,7 @@ WITH top AS
     LIMIT 8
 )
 SELECT ${bucket} AS time, ${label:tool_name} AS tool, 1 - sum(errors) / sum(calls) AS success
-FROM ${rollup}
+FROM ${rollup_over_time}
 WHERE kind IN ('tool', 'mcp') AND tool_name IN (SELECT tool_name FROM top)
 GROUP BY time, tool
 ORDER BY time, tool;

@@ -1,2 +1,2 @@
 SELECT if(isFinite(p[1]), p[1], NULL) AS p50, if(isFinite(p[2]), p[2], NULL) AS p95
-FROM (SELECT quantilesTDigestMerge(0.5, 0.95, 0.99)(ttft) AS p FROM ${rollup});
+FROM (SELECT ${percentiles:ttft} AS p FROM ${rollup});

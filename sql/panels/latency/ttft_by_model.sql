@@ -11,8 +11,8 @@ WITH top AS
 SELECT time, series AS model, p95
 FROM
 (
-    SELECT ${bucket} AS time, ${label:model} AS series, quantilesTDigestMerge(0.5, 0.95, 0.99)(ttft)[2] AS p95
-    FROM ${rollup}
+    SELECT ${bucket} AS time, ${label:model} AS series, ${percentiles:ttft}[2] AS p95
+    FROM ${rollup_over_time}
     WHERE kind = 'llm' AND model IN (SELECT model FROM top)
     GROUP BY time, series
 )

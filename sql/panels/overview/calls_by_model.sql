@@ -12,7 +12,7 @@ SELECT time, series AS model, 60 * sum(calls) / ${seconds} AS calls
 FROM
 (
     SELECT ${bucket} AS time, if(model IN (SELECT model FROM top), ${label:model}, 'other') AS series, calls
-    FROM ${rollup}
+    FROM ${rollup_over_time}
     WHERE kind IN ('llm', 'embedding', 'rerank')
 )
 GROUP BY time, model

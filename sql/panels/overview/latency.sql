@@ -8,9 +8,9 @@ FROM
 (
     SELECT
         ${bucket} AS time,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, NOT before) AS now,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, before)[2] AS earlier
-    FROM ${both_weeks}
+        ${percentiles:latency if NOT before} AS now,
+        ${percentiles:latency if before}[2] AS earlier
+    FROM ${both_weeks_over_time}
     WHERE entry
     GROUP BY time
 )

@@ -7,14 +7,14 @@ FROM
         if(pair.2 = '', '(none)', pair.2) AS value,
         sumIf(n, NOT before) AS calls,
         sumIf(n, before) AS calls_before,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(state, NOT before)[2] AS p95,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(state, before)[2] AS week_before
+        ${percentiles:n if NOT before}[2] AS p95,
+        ${percentiles:n if before}[2] AS week_before
     FROM
     (
         SELECT
             tenant_id, service, agent, model, entry, kind = 'agent' AS of_agent,
             kind IN ('llm', 'embedding', 'rerank') AS of_model, before,
-            sum(calls) AS n, quantilesTDigestMergeState(0.5, 0.95, 0.99)(latency) AS state
+            sum(calls) AS n, sumMap(latency_histogram) AS n_histogram
         FROM ${both_weeks}
         WHERE entry OR of_agent OR of_model
         GROUP BY tenant_id, service, agent, model, entry, of_agent, of_model, before

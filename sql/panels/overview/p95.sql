@@ -2,8 +2,8 @@ SELECT if(isFinite(now), now, NULL) AS p95, if(isFinite(earlier), earlier, NULL)
 FROM
 (
     SELECT
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, NOT before)[2] AS now,
-        quantilesTDigestMergeIf(0.5, 0.95, 0.99)(latency, before)[2] AS earlier
+        ${percentiles:latency if NOT before}[2] AS now,
+        ${percentiles:latency if before}[2] AS earlier
     FROM ${both_weeks}
     WHERE entry
 );

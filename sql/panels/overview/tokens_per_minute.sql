@@ -5,6 +5,6 @@ SELECT
     60 * sum(tokens_cache_read) / ${seconds} AS cache_read,
     60 * sum(tokens_cache_write) / ${seconds} AS cache_write,
     60 * sum(tokens_completion) / ${seconds} AS output
-FROM ${rollup}
+FROM ${rollup_over_time}
 GROUP BY time
 ORDER BY time;

@@ -5,7 +5,7 @@ FROM
     FROM
     (
         SELECT ${bucket} AS time, service, sum(calls) AS requests, sum(errors) AS failed
-        FROM ${rollup}
+        FROM ${rollup_over_time}
         WHERE entry
         GROUP BY time, service
     )

@@ -5,8 +5,8 @@ FROM
     SELECT *, if(service IN (SELECT service FROM objectives), service, '') AS held_to
     FROM
     (
-        SELECT ${bucket} AS time, service, quantilesTDigestMerge(0.5, 0.95, 0.99)(latency)[2] AS p95
-        FROM ${rollup}
+        SELECT ${bucket} AS time, service, ${percentiles:latency}[2] AS p95
+        FROM ${rollup_over_time}
         WHERE entry
         GROUP BY time, service
     )

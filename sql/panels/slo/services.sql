@@ -6,7 +6,7 @@ SELECT
     1 - failed / requests AS availability,
     any(o.availability) AS objective,
     1 - failed / requests / (1 - objective) AS budget_left,
-    quantilesTDigestMerge(0.5, 0.95, 0.99)(h.latency)[2] AS p95_ms,
+    ${percentiles:all}[2] AS p95_ms,
     any(o.latency_ms) AS target_ms,
     countIf(h.p95 <= o.latency_ms) / count() AS within_target,
     any(o.latency_share) AS latency_objective,
@@ -18,8 +18,8 @@ FROM
     (
         SELECT
             service, hour, sum(calls) AS requests, sum(errors) AS failed,
-            quantilesTDigestMergeState(0.5, 0.95, 0.99)(e.latency) AS latency,
-            quantilesTDigestMerge(0.5, 0.95, 0.99)(e.latency)[2] AS p95
+            sumMap(latency_histogram) AS all_histogram,
+            ${percentiles:latency}[2] AS p95
         FROM agent_metrics_1h_state AS e
         WHERE entry AND hour > $__toTime - INTERVAL 30 DAY AND hour <= $__toTime AND ${filters}
         GROUP BY service, hour

@@ -1,4 +1,4 @@
--- Of the minutes (hours beyond two days) of all services, the share whose P95 is within the service's target.
+-- Of the minutes (hours beyond two days, days beyond two weeks) of all services, the share whose P95 is within the service's target.
 SELECT countIf(s.p95 <= o.latency_ms) / nullIf(count(), 0) AS within_target
 FROM
 (
@@ -6,9 +6,9 @@ FROM
     FROM
     (
         SELECT
-            service, if($__toTime - $__fromTime <= 172800, time, toStartOfHour(time)) AS period,
-            quantilesTDigestMerge(0.5, 0.95, 0.99)(latency)[2] AS p95
-        FROM ${rollup}
+            service, ${period} AS period,
+            ${percentiles:latency}[2] AS p95
+        FROM ${rollup_over_time}
         WHERE entry
         GROUP BY service, period
     )

@@ -2,9 +2,9 @@
 SELECT active + back AS day, back, users
 FROM
 (
-    SELECT toDate(hour) AS active, uniqMergeState(h.users) AS users
-    FROM agent_metrics_1h_state AS h
-    WHERE hour >= toStartOfDay($__fromTime, 'UTC') - INTERVAL 29 DAY AND hour <= $__toTime AND ${filters}
+    SELECT r.day AS active, uniqMergeState(r.users) AS users
+    FROM agent_metrics_1d_state AS r
+    WHERE r.day >= toDate($__fromTime, 'UTC') - 29 AND r.day <= toDate($__toTime, 'UTC') AND ${filters}
     GROUP BY active
 )
 ARRAY JOIN range(30) AS back

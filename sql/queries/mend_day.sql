@@ -1,0 +1,65 @@
+-- The same for a day (unix seconds of its start, UTC), from the hours' rollup.
+INSERT INTO agent_metrics_1d_state
+(
+    day, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+    prompt_name, prompt_version, experiment, variant, entry,
+    calls, errors, unpriced, latency_histogram, ttft_histogram, tokens_prompt, tokens_completion, tokens_cache_read,
+    tokens_cache_write, tokens_reasoning, cost_usd, users, sessions
+)
+SELECT
+    day, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+    prompt_name, prompt_version, experiment, variant, entry,
+    toUInt64(sum(d.calls)), toUInt64(sum(d.errors)), toUInt64(sum(d.unpriced)),
+    CAST(sumMap(d.latency_histogram), 'Map(Int16, UInt64)'), CAST(sumMap(d.ttft_histogram), 'Map(Int16, UInt64)'),
+    toUInt64(sum(d.tokens_prompt)), toUInt64(sum(d.tokens_completion)), toUInt64(sum(d.tokens_cache_read)),
+    toUInt64(sum(d.tokens_cache_write)), toUInt64(sum(d.tokens_reasoning)), sum(d.cost_usd),
+    uniqMergeState(d.users), uniqMergeState(d.sessions)
+FROM
+(
+    SELECT
+        toDate(hour) AS day,
+        tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+        prompt_name, prompt_version, experiment, variant, entry,
+        toInt64(sum(m.calls)) AS calls,
+        toInt64(sum(m.errors)) AS errors,
+        toInt64(sum(m.unpriced)) AS unpriced,
+        CAST(sumMap(m.latency_histogram), 'Map(Int16, Int64)') AS latency_histogram,
+        CAST(sumMap(m.ttft_histogram), 'Map(Int16, Int64)') AS ttft_histogram,
+        toInt64(sum(m.tokens_prompt)) AS tokens_prompt,
+        toInt64(sum(m.tokens_completion)) AS tokens_completion,
+        toInt64(sum(m.tokens_cache_read)) AS tokens_cache_read,
+        toInt64(sum(m.tokens_cache_write)) AS tokens_cache_write,
+        toInt64(sum(m.tokens_reasoning)) AS tokens_reasoning,
+        sum(m.cost_usd) AS cost_usd,
+        uniqMergeState(m.users) AS users,
+        uniqMergeState(m.sessions) AS sessions
+    FROM agent_metrics_1h_state AS m
+    WHERE toUnixTimestamp(toStartOfDay(hour)) = {period:UInt32}
+    GROUP BY
+        day,
+        tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+        prompt_name, prompt_version, experiment, variant, entry
+    UNION ALL
+    SELECT
+        day,
+        tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+        prompt_name, prompt_version, experiment, variant, entry,
+        -toInt64(sum(s.calls)), -toInt64(sum(s.errors)), -toInt64(sum(s.unpriced)),
+        mapApply((bucket, n) -> (bucket, -n), CAST(sumMap(s.latency_histogram), 'Map(Int16, Int64)')),
+        mapApply((bucket, n) -> (bucket, -n), CAST(sumMap(s.ttft_histogram), 'Map(Int16, Int64)')),
+        -toInt64(sum(s.tokens_prompt)), -toInt64(sum(s.tokens_completion)), -toInt64(sum(s.tokens_cache_read)),
+        -toInt64(sum(s.tokens_cache_write)), -toInt64(sum(s.tokens_reasoning)), -sum(s.cost_usd),
+        uniqMergeStateIf(s.users, 0),
+        uniqMergeStateIf(s.sessions, 0)
+    FROM agent_metrics_1d_state AS s
+    WHERE toUnixTimestamp(toDateTime(day, 'UTC')) = {period:UInt32}
+    GROUP BY
+        day,
+        tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+        prompt_name, prompt_version, experiment, variant, entry
+) AS d
+GROUP BY
+    day, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+    prompt_name, prompt_version, experiment, variant, entry
+HAVING sum(d.calls) != 0 OR sum(d.tokens_prompt) != 0 OR sum(d.tokens_completion) != 0 OR sum(d.cost_usd) != 0
+    OR arrayExists(n -> n != 0, mapValues(sumMap(d.latency_histogram)));
