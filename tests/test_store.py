@@ -225,7 +225,7 @@ def test_a_store_of_an_older_version_counts_on_and_gets_what_its_rollups_lacked(
         f"    # What was counted before has neither entries nor histograms nor days; it is made anew.\n"
         f"    assert repair(store) > 0\n"
         f"    for table in ('agent_metrics_1m', 'agent_metrics_1h', 'agent_metrics_1d'):\n"
-        f"        select = 'SELECT sum(calls), sumIf(calls, entry), max(sessions), min(p95 < 9e3) FROM '\n"
+        f"        select = 'SELECT sum(calls), sumIf(calls, entry), max(sessions), min(p95 < 9.1e3) FROM '\n"
         f"        (row,) = store.rows(select + table)\n"
         f"        assert row == '18000\\t11700\\t5\\t1', row\n"
         f"    assert repair(store) == 0\n",

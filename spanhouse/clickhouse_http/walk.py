@@ -49,7 +49,8 @@ _NODES: Final = frozenset(
 _WRITE_NODES: Final = frozenset(
     {
         "InsertQuery", "CreateQuery", "Columns definition", "ColumnDeclaration", "DataType", "Storage",
-        "ViewTargets", "TTLElement", "IndexDeclaration", "DropQuery", "OptimizeQuery", "DeleteQuery",
+        "ViewTargets", "TTLElement", "IndexDeclaration",
+        "ProjectionDeclaration", "ProjectionSelectQuery", "DropQuery", "OptimizeQuery", "DeleteQuery",
         "AlterQuery", "AlterCommand", "Assignment", "Partition", "RenameQuery", "NameTypePair",
         "StorageOrderByElement",
     }

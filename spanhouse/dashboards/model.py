@@ -14,6 +14,10 @@ loaded. Some names in `sql/panels/` stand for text that many panels share:
   hours as well, beyond two weeks whole days;
 - `${both_weeks}`, `${both_weeks_over_time}`: the rows of these with 0 in `before`, and those of the week
   before with 1 and with `time` moved to now;
+- `${people}`, `${people_over_time}`, `${people_both_weeks}`: the states `users` and `sessions` by `tenant_id`
+  of the rows that `${rollup}` and so on have, which is faster than to ask these;
+- `${people_of_a_day}`, `${people_of_a_week}`, `${people_of_a_month}`: the same of the 1, 7 and 30 days before
+  the end of the time range;
 - `${percentiles:column}`, `${percentiles:column if condition}`: P50, P95 and P99 of the rollup's column
   `<column>_histogram` as an array, NaN where it has no times;
 - `${bucket}`: `time` cut to the width of a point of the chart;
@@ -251,6 +255,12 @@ def _shared(text: str) -> str:
         "rollup": _rollup(),
         "rollup_range_before": _rollup(_RANGE_BEFORE),
         "both_weeks": _both(_rollup(), _rollup(_WEEK_BEFORE)),
+        "people": _people(),
+        "people_over_time": _people(_Span(), *_POINTS),
+        "people_both_weeks": _both(_people(), _people(_WEEK_BEFORE)),
+        "people_of_a_day": _people(_Span("($__toTime - 86400)")),
+        "people_of_a_week": _people(_Span(f"($__toTime - {_WEEK_S})")),
+        "people_of_a_month": _people(_Span("($__toTime - 2592000)")),
         "rollup_over_time": _over_time(),
         "both_weeks_over_time": _both(_over_time(), _over_time(_WEEK_BEFORE)),
         "bucket": _bucket(),
@@ -263,10 +273,10 @@ def _shared(text: str) -> str:
 
 
 def filters() -> str:
-    """The condition of the filters. An array of constants in IN still uses the sorting key."""
+    """The condition of the filters. Each is in a form in which the sorting key is used."""
     conditions = (
-        f"$__conditionalAll({column} IN "
-        f"(arrayMap(v -> if(v = '{NONE}', '', v), [${{{name}:singlequote}}])), ${name})"
+        f"$__conditionalAll(({column} IN (${{{name}:singlequote}}) "
+        f"OR {column} = '' AND '{NONE}' IN (${{{name}:singlequote}})), ${name})"
         for name, column in VARIABLES.items()
     )
     return "(" + " AND ".join(conditions) + ")"
@@ -321,10 +331,14 @@ def _rollup(span: _Span = _Span()) -> str:
 
 
 def _over_time(span: _Span = _Span()) -> str:
-    return _union(span, hours=f"{_RANGE} > {_MINUTES_S}", days=f"{_RANGE} > {_HOURS_S}")
+    return _union(span, *_POINTS)
 
 
-def _union(span: _Span, hours: str, days: str) -> str:
+def _people(span: _Span = _Span(), hours: str = "1", days: str = "1") -> str:
+    return _union(span, hours, days, _PEOPLE, "GROUP BY time, tenant_id")
+
+
+def _union(span: _Span, hours: str, days: str, columns: str = "", group: str = "") -> str:
     """Minutes, whole hours and whole days that make a span; the latter two under a condition."""
     first_hour, last_hour = f"toStartOfHour({span.first} + 3599, 'UTC')", f"toStartOfHour({span.last}, 'UTC')"
     first_day, last_day = f"toStartOfDay({span.first} + 86399, 'UTC')", f"toStartOfDay({span.last}, 'UTC')"
@@ -338,7 +352,8 @@ def _union(span: _Span, hours: str, days: str) -> str:
     )
     of_days = f"({days}) AND day >= toDate({first_day}) AND day < toDate({last_day})"
     parts = (
-        f"SELECT {start} + {span.ahead_s} AS time, {_COLUMNS} FROM {table} WHERE {which} AND {filters()}"
+        f"SELECT {start} + {span.ahead_s} AS time, {columns or _COLUMNS} FROM {table} "
+        f"WHERE {which} AND {filters()} {group}".rstrip()
         for table, start, which in (
             ("agent_metrics_1m_state", "minute", of_minutes),
             ("agent_metrics_1h_state", "hour", of_hours),
@@ -348,6 +363,10 @@ def _union(span: _Span, hours: str, days: str) -> str:
     return "(" + " UNION ALL ".join(parts) + ")"
 
 
+# When the points of a chart are hours, and days.
+_POINTS: Final = (f"{_RANGE} > {_MINUTES_S}", f"{_RANGE} > {_HOURS_S}")
+# As the projection of the days has them (sql/0012_days.sql).
+_PEOPLE: Final = "tenant_id, uniqMergeState(users) AS users, uniqMergeState(sessions) AS sessions"
 # Of all rollups, in one order.
 _COLUMNS: Final = ", ".join(
     (

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from bench.payloads import SPAN_BYTES, Block
 from bench.results import BASELINE, GO, OURS
 from bench.sink import Sink
 from bench.systems import SYSTEMS
+from spanhouse.page.panels import panel_statement
 from spanhouse.store import Store
 from tests.harness import eventually
 from tests.parts.clickhouse import ClickHouse
@@ -177,3 +179,20 @@ def test_results_and_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     written = (tmp_path / "benchmarks.md").read_text()
     assert "| chat | 512 | clickhouseexporter | 5,000 | 1.00 |" in written
     assert "5,000" in (tmp_path / "chart.svg").read_text()
+
+
+def test_panels_use_the_sorting_key_and_the_projection(filled: Store) -> None:
+    def explained(dashboard: str, panel: str, **chosen: str) -> str:
+        asked = {"from": [(END - timedelta(days=30)).isoformat()], "to": [END.isoformat()]}
+        asked |= {f"var-{name}": [value] for name, value in chosen.items()}
+        return "\n".join(filled.rows(f"EXPLAIN indexes = 1 {panel_statement(dashboard, panel, asked)}"))
+
+    def keys(plan: str) -> set[str]:
+        return set(re.findall(r"PrimaryKey\s+Keys:\s+(\w+)", plan))
+
+    for tenant in ("tenant-05", "(none)"):
+        assert keys(explained("latency", "error_types", tenant=tenant)) == {"tenant_id"}
+    assert keys(explained("latency", "error_types")) == {"ts"}
+    for chosen in ({}, {"tenant": "tenant-05"}):
+        assert "ReadFromMergeTree (people)" in explained("users", "sessions", **chosen)
+    assert "ReadFromMergeTree (people)" not in explained("users", "sessions", model="gpt-4o")

@@ -12,12 +12,12 @@ FROM
     SELECT
         tenant_id,
         toFloat64(sumIf(cost_usd, NOT before)) AS usd,
-        toFloat64(sumIf(cost_usd, before)) AS usd_before,
-        uniqMergeIf(sessions, NOT before) AS n
+        toFloat64(sumIf(cost_usd, before)) AS usd_before
     FROM ${both_weeks}
     GROUP BY tenant_id
-    HAVING usd > 0 OR n > 0
 ) AS costs
+LEFT JOIN (SELECT tenant_id, uniqMerge(sessions) AS n FROM ${people} GROUP BY tenant_id) AS people USING (tenant_id)
 LEFT JOIN (SELECT tenant_id, count() AS done FROM ${table:tasks} GROUP BY tenant_id) AS ended USING (tenant_id)
+WHERE usd > 0 OR n > 0
 ORDER BY cost DESC, tenant
 LIMIT 100;

@@ -2,7 +2,7 @@
 SELECT
     route AS route,
     uniqMerge(r.users) AS users,
-    users / nullIf((SELECT uniqMerge(users) FROM ${rollup}), 0) AS of_all_users,
+    users / nullIf((SELECT uniqMerge(users) FROM ${people}), 0) AS of_all_users,
     sum(r.calls) AS calls,
     calls / nullIf(users, 0) AS calls_per_user,
     sum(errors) / calls AS error_rate

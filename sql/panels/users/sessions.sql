@@ -3,4 +3,4 @@ SELECT
     uniqMerge(r.users) AS users,
     uniqMerge(r.sessions) AS sessions,
     sessions / nullIf(users, 0) AS sessions_per_user
-FROM ${rollup} AS r;
+FROM ${people} AS r;
