@@ -28,12 +28,12 @@ log = logging.getLogger(__name__)
 
 # A batch is closed at this many payload bytes; about 32 k small spans.
 BATCH_BYTES: Final = 16 << 20
-# A batch costs the same 50 ms of CPU whether it has one span or a hundred, and becomes a part of each
+# A batch costs the same 100 ms of CPU whether it has one span or a hundred, and becomes a part of each
 # table. So batches smaller than this start at least so far apart; a request that finds the pipeline
 # idle waits for nothing.
 SMALL_BATCH_BYTES: Final = 256 << 10
-BATCH_INTERVAL_S: Final = 0.1
-# An insert costs the engine about the same 70 ms of CPU whether it has a thousand spans or ten thousand.
+BATCH_INTERVAL_S: Final = 0.15
+# An insert costs the engine about the same 100 ms of CPU whether it has a thousand spans or ten thousand.
 READY_BATCHES: Final = 2
 # Spans that are known not to be new. A sender repeats a request within minutes at most; at 1,000 spans a
 # second this is a quarter of an hour.
