@@ -7,11 +7,12 @@ anywhere is finished by the next. A day is a partition; one is done after the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -172,7 +173,7 @@ def _reprice(
     dry_run: bool, agreed: Callable[[], bool],
 ) -> int:  # fmt: skip
     bounds = {"first_day": (first - _EPOCH).days, "last_day": (last - _EPOCH).days}
-    days = target.ask(_text("priced_days"), **bounds)
+    days = target.ask(_text("days"), **bounds)
     changes: dict[tuple[str, str], Change] = {}
     changed: dict[int, list[dict[str, Any]]] = {}
     for row in days:
@@ -221,37 +222,54 @@ def _parameters(target: Target, prices: Prices, day: int) -> list[dict[str, Any]
     return list(prices.parameters(_EPOCH + timedelta(days=day), keys))
 
 
-# Their differences' name -> table and time column.
-_ROLLUPS: Final = {
-    "minutes": ("agent_metrics_1m_state", "minute"),
-    "hours": ("agent_metrics_1h_state", "hour"),
-    "days": ("agent_metrics_1d_state", "day"),
-}
+# The statement that gives their differences, and the names in it.
+_ROLLUPS: Final = (
+    ("minutes", {"rollup": "agent_metrics_1m_state", "period": "minute"}),
+    (
+        "coarser",
+        {
+            "rollup": "agent_metrics_1h_state",
+            "period": "hour",
+            "finer": "agent_metrics_1m_state",
+            "start": "toStartOfHour(minute)",
+        },
+    ),
+    (
+        "coarser",
+        {
+            "rollup": "agent_metrics_1d_state",
+            "period": "day",
+            "finer": "agent_metrics_1h_state",
+            "start": "toDate(hour)",
+        },
+    ),
+)
 
 
 def _agree(target: Target, day: int) -> int:
     """Add to the rollups of a day what they lack; returns how many groups cannot be brought to agree yet."""
     waiting = 0
-    for rollup, (table, period) in _ROLLUPS.items():
-        add = _text("add", difference=rollup).replace("{rollup}", table).replace("{period}", period)
+    for difference, names in _ROLLUPS:
+        add, differing = (_text(name, difference, names) for name in ("add", "differing"))
         parameters = {"day": day, "quiet": target.quiet_seconds}
-        differing = _text("differing", difference=rollup)
         for attempt in range(_TRIES):
             (found,) = target.ask(differing, **parameters)
             if not found["ready"]:
                 break
             # Two that see the same add it once. Where the same was added before, it takes another try.
-            token = f"reprice {rollup} {day} {found['fingerprint']} {attempt}"
+            token = f"reprice {names['period']}s {day} {found['fingerprint']} {attempt}"
             target.do(add, target.settings(token), **parameters)
         waiting += found["ready"] + found["waiting"]
     return waiting
 
 
-def _text(name: str, difference: str = "") -> str:
-    """A statement of sql/reprice/ with the expressions that it names."""
+def _text(name: str, difference: str = "", names: Mapping[str, str] = MappingProxyType({})) -> str:
+    """A statement of sql/reprice/ with the expressions and names that stand in it."""
     text = plain(statement("reprice", name))
     if difference:
         text = text.replace("{difference}", plain(statement("reprice", difference)))
+    for one, value in names.items():
+        text = text.replace(f"{{{one}}}", value)
     for part in ("price", "number", "key"):  # each may name those after it
         text = text.replace(f"{{{part}}}", plain(statement("reprice", part)))
     return text
