@@ -21,6 +21,13 @@ from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 T = TypeVar("T")
 # The flags of the ports of `spanhouse up`.
 PORTS = ("page", "otlp-grpc", "otlp-http", "clickhouse-http", "metrics")
+# Tables that have every span, and how many they count.
+COUNTED = {
+    "agent_events": "count()",
+    "agent_metrics_1m": "sum(calls)",
+    "agent_metrics_1h": "sum(calls)",
+    "agent_metrics_1d": "sum(calls)",
+}
 
 
 def eventually(check: Callable[[], T], seconds: float = 60) -> T:

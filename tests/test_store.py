@@ -23,7 +23,7 @@ from spanhouse.processors.normalize import Normalize
 from spanhouse.rows import finish
 from spanhouse.running import holder
 from spanhouse.store import SQL, Store, query_text, statements
-from tests.harness import request
+from tests.harness import COUNTED, request
 
 # One engine path per process: tests of this file that need a folder of their own run in a child.
 
@@ -258,13 +258,7 @@ def some_rows() -> pl.DataFrame:
 
 def counts(store: Store) -> list[int]:
     """Spans by agent_events, and by its rollups."""
-    tables = {
-        "agent_events": "count()",
-        "agent_metrics_1m": "sum(calls)",
-        "agent_metrics_1h": "sum(calls)",
-        "agent_metrics_1d": "sum(calls)",
-    }
-    return [int(store.rows(f"SELECT {count} FROM {table}")[0]) for table, count in tables.items()]
+    return [int(store.rows(f"SELECT {count} FROM {table}")[0]) for table, count in COUNTED.items()]
 
 
 def test_a_full_disk_is_an_error_and_is_over_when_there_is_room(

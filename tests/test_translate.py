@@ -22,7 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from spanhouse.config import load
 from spanhouse.errors import UserError
 from spanhouse.translate import translate
-from tests.harness import eventually, request
+from tests.harness import COUNTED, eventually, request
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.faults import Fault, FaultProxy
 from tests.parts.kafka import Kafka
@@ -94,12 +94,7 @@ class Way:
     def check(self, spans: int) -> None:
         """Every span once in the rows and in the rollups, tokens and cost with it."""
         sums = {}
-        for table, count in (
-            ("agent_events", "count()"),
-            ("agent_metrics_1m", "sum(calls)"),
-            ("agent_metrics_1h", "sum(calls)"),
-            ("agent_metrics_1d", "sum(calls)"),
-        ):
+        for table, count in COUNTED.items():
             sums[table] = self.sql(f"SELECT {count} AS n, {SUMS} FROM {table} WHERE service = '{{topic}}'")[0]
         assert list(sums.values()) == [sums["agent_events"]] * 4
         found = self.sql(

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter
 
 from spanhouse.errors import UserError
 from spanhouse.supervise import _Supervisor
-from tests.harness import eventually, request
+from tests.harness import COUNTED, eventually, request
 from tests.parts.clickhouse import ClickHouse
 from tests.parts.faults import Fault, FaultProxy
 from tests.parts.kafka import Kafka
@@ -70,12 +70,7 @@ class Way:
     def check(self, spans: int) -> None:
         """Every span once, in the rows and in the rollups, with tokens and cost; none came from Kafka."""
         sums = []
-        for table, count in (
-            ("agent_events", "count()"),
-            ("agent_metrics_1m", "sum(calls)"),
-            ("agent_metrics_1h", "sum(calls)"),
-            ("agent_metrics_1d", "sum(calls)"),
-        ):
+        for table, count in COUNTED.items():
             found = self.sql(
                 f"SELECT toInt32({count}) AS n, {SUMS} FROM {table} WHERE service = '{{service}}'"
             )

@@ -14,16 +14,10 @@ import pytest
 import requests
 import yaml
 
-from tests.harness import Instance, eventually, request
+from tests.harness import COUNTED, Instance, eventually, request
 from tests.parts.kafka import Kafka
 
 SUMS = "toInt32({count}) AS n, sum(tokens_prompt) AS prompt, toString(sum(cost_usd)) AS cost"
-TABLES = {
-    "agent_events": "count()",
-    "agent_metrics_1m": "sum(calls)",
-    "agent_metrics_1h": "sum(calls)",
-    "agent_metrics_1d": "sum(calls)",
-}
 
 
 class Way:
@@ -77,7 +71,7 @@ def some(spans: int) -> bytes:
 def check(instance: Instance, spans: int) -> None:
     """Every span once, in the rows and in the rollups, with tokens and cost."""
     sums = [
-        instance.sql(f"SELECT {SUMS.format(count=count)} FROM {table}")[0] for table, count in TABLES.items()
+        instance.sql(f"SELECT {SUMS.format(count=count)} FROM {table}")[0] for table, count in COUNTED.items()
     ]
     assert sums[0] == sums[1] == sums[2]
     assert sums[0]["n"] == spans

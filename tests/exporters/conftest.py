@@ -13,7 +13,7 @@ from spanhouse.exporters.clickhouse_server import ClickHouseServer
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processors.normalize import Normalize
 from spanhouse.rows import finish
-from tests.harness import request
+from tests.harness import COUNTED, request
 from tests.parts.clickhouse import ClickHouse
 
 # All tables that an insert writes to.
@@ -79,14 +79,8 @@ def with_evaluations(table: pl.DataFrame) -> pl.DataFrame:
 
 def totals(clickhouse: ClickHouse) -> list[tuple[int, int]]:
     """(spans, input tokens) by the rows and by the rollups."""
-    tables = {
-        "agent_events": "count()",
-        "agent_metrics_1m": "sum(calls)",
-        "agent_metrics_1h": "sum(calls)",
-        "agent_metrics_1d": "sum(calls)",
-    }
     found = []
-    for table, calls in tables.items():
+    for table, calls in COUNTED.items():
         (row,) = clickhouse.sql(
             f"SELECT {calls} AS calls, sum(tokens_prompt) AS tokens FROM {table} "
             "SETTINGS output_format_json_quote_64bit_integers = 0"

@@ -15,13 +15,7 @@ from spanhouse.errors import Unavailable
 from spanhouse.exporters.clickhouse import EmbeddedClickHouse
 from spanhouse.store import Store
 from tests.exporters.conftest import STORED, rows, with_content, with_evaluations
-
-TABLES = {
-    "agent_events": "count()",
-    "agent_metrics_1m": "sum(calls)",
-    "agent_metrics_1h": "sum(calls)",
-    "agent_metrics_1d": "sum(calls)",
-}
+from tests.harness import COUNTED
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +37,7 @@ def exporter(store: Store) -> Iterator[EmbeddedClickHouse]:
 def counts(store: Store) -> list[tuple[int, int]]:
     """(spans, input tokens) by the rows and by the rollups."""
     found = []
-    for table, calls in TABLES.items():
+    for table, calls in COUNTED.items():
         (line,) = store.rows(f"SELECT {calls}, sum(tokens_prompt) FROM {table}")
         found.append((int(line.split("\t")[0]), int(line.split("\t")[1])))
     return found
@@ -53,7 +47,7 @@ def refuse(store: Store, table: str, room: int) -> None:
     store.rows(f"ALTER TABLE {table} MODIFY SETTING min_free_disk_bytes_to_perform_insert = {room}")
 
 
-@pytest.mark.parametrize("table", list(TABLES))
+@pytest.mark.parametrize("table", list(COUNTED))
 @pytest.mark.parametrize("crashed", [False, True])
 def test_an_insert_cut_off_between_the_tables_counts_once_when_repeated(
     store: Store, exporter: EmbeddedClickHouse, table: str, crashed: bool
