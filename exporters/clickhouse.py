@@ -97,7 +97,7 @@ class EmbeddedClickHouse(Stored):
             self._store.rollups_doubtful = True
             raise Unavailable(f"the store refused the rows: {error}") from error
 
-    def query(self, name: str, **parameters: Any) -> pl.DataFrame:
+    def query(self, name: str, /, **parameters: Any) -> pl.DataFrame:
         """The result of `sql/queries/<name>.sql`.
 
         Raises:

@@ -10,9 +10,10 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import polars as pl
@@ -211,21 +212,25 @@ class ClickHouseServer(Stored):
         if version != known:
             raise UserError(f"{text}: {MIGRATE if version < known else 'install a newer one'}")
 
-    def query(self, name: str, **parameters: Any) -> pl.DataFrame:
-        """The result of `sql/queries/<name>.sql`."""
+    def query(
+        self, name: str, names: Mapping[str, str] = MappingProxyType({}), /, **parameters: Any
+    ) -> pl.DataFrame:
+        """The result of `store.query_text`."""
         with self._client() as client:
-            result = pl.from_arrow(client.query_arrow(query_text(name), parameters=parameters))
+            result = pl.from_arrow(client.query_arrow(query_text(name, names), parameters=parameters))
         assert isinstance(result, pl.DataFrame)
         return result
 
-    def run(self, name: str, token: str, **parameters: Any) -> None:
-        """Run the insert `sql/queries/<name>.sql`, once for all that come with this token.
+    def run(
+        self, name: str, token: str, names: Mapping[str, str] = MappingProxyType({}), /, **parameters: Any
+    ) -> None:
+        """Run this insert of `store.query_text`, once for all that come with this token.
 
         Raises:
             Unavailable: it is not certain that it was done.
         """
         with self._client() as client:
-            client.command(query_text(name), parameters, settings=self._settings(client, token))
+            client.command(query_text(name, names), parameters, settings=self._settings(client, token))
 
     def mend_rollups(self, quiet_seconds: int = rollups.QUIET_SECONDS) -> Mended:
         """Bring all rollups that are kept to agree with the rows, see `rollups.mend`.

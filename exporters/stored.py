@@ -22,7 +22,7 @@ class Stored(ABC):
     """The rows of a store. Every method raises Unavailable if the store could not be asked."""
 
     @abstractmethod
-    def query(self, name: str, **parameters: Any) -> pl.DataFrame:
+    def query(self, name: str, /, **parameters: Any) -> pl.DataFrame:
         """The result of `sql/queries/<name>.sql`."""
 
     def spans(self, topic: str, partition: int, before: int, limit: int) -> pl.DataFrame:

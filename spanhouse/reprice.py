@@ -24,7 +24,8 @@ from spanhouse.exporters.clickhouse_address import Address
 from spanhouse.exporters.clickhouse_server import insert_settings
 from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
-from spanhouse.store import existing_store, plain, statement
+from spanhouse.rollups import COARSER
+from spanhouse.store import existing_store, named, plain, statement
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -222,27 +223,10 @@ def _parameters(target: Target, prices: Prices, day: int) -> list[dict[str, Any]
     return list(prices.parameters(_EPOCH + timedelta(days=day), keys))
 
 
-# The statement that gives their differences, and the names in it.
+# The statement that gives a rollup's differences, and the names in it.
 _ROLLUPS: Final = (
     ("minutes", {"rollup": "agent_metrics_1m_state", "period": "minute"}),
-    (
-        "coarser",
-        {
-            "rollup": "agent_metrics_1h_state",
-            "period": "hour",
-            "finer": "agent_metrics_1m_state",
-            "start": "toStartOfHour(minute)",
-        },
-    ),
-    (
-        "coarser",
-        {
-            "rollup": "agent_metrics_1d_state",
-            "period": "day",
-            "finer": "agent_metrics_1h_state",
-            "start": "toDate(hour)",
-        },
-    ),
+    *(("coarser", names) for names in COARSER.values()),
 )
 
 
@@ -268,8 +252,7 @@ def _text(name: str, difference: str = "", names: Mapping[str, str] = MappingPro
     text = plain(statement("reprice", name))
     if difference:
         text = text.replace("{difference}", plain(statement("reprice", difference)))
-    for one, value in names.items():
-        text = text.replace(f"{{{one}}}", value)
+    text = named(text, names)
     for part in ("price", "number", "key"):  # each may name those after it
         text = text.replace(f"{{{part}}}", plain(statement("reprice", part)))
     return text

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -25,6 +25,24 @@ QUIET_SECONDS: Final = 120
 # Somebody else may be mending: a difference is looked at twice, so far apart.
 _LOOK_AGAIN_SECONDS: Final = 2.0
 _DAY_SECONDS: Final = 86_400
+# Rollups that are made of a finer one: their tables and columns of time, and the start of such a period as
+# the finer one tells it, and rows.
+COARSER: Final[Mapping[str, Mapping[str, str]]] = {
+    "hour": {
+        "rollup": "agent_metrics_1h_state",
+        "period": "hour",
+        "finer": "agent_metrics_1m_state",
+        "start": "toStartOfHour(minute)",
+        "of_row": "toStartOfHour(ts)",
+    },
+    "day": {
+        "rollup": "agent_metrics_1d_state",
+        "period": "day",
+        "finer": "agent_metrics_1h_state",
+        "start": "toDate(hour)",
+        "of_row": "toDate(ts)",
+    },
+}
 
 
 def repair(store: Store) -> int:
@@ -100,11 +118,11 @@ def _list(numbers: Sequence[int]) -> str:
 class Server(Protocol):
     """A ClickHouse server; see `exporters.clickhouse_server`."""
 
-    def query(self, name: str, **parameters: Any) -> pl.DataFrame:
-        """The result of `sql/queries/<name>.sql`."""
+    def query(self, name: str, names: Mapping[str, str] = ..., /, **parameters: Any) -> pl.DataFrame:
+        """The result of `store.query_text`."""
 
-    def run(self, name: str, token: str, **parameters: Any) -> None:
-        """Run the insert `sql/queries/<name>.sql`, once for all that come with this token."""
+    def run(self, name: str, token: str, names: Mapping[str, str] = ..., /, **parameters: Any) -> None:
+        """Run this insert, once for all that come with this token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +161,8 @@ def mend(
     mended = waiting = 0
     unsettled = set()
     for hour in hours:
-        for rollup, question in (("minute", "calls_by_minute"), ("hour", "calls_of_hour")):
-            done = _mend(server, rollup, _differing(server, question, hour=hour), quiet_seconds)
+        for rollup in ("minute", "hour"):
+            done = _mend(server, rollup, hour, quiet_seconds)
             mended += done.periods
             waiting += done.waiting
             if done.waiting:
@@ -152,26 +170,32 @@ def mend(
                 break  # what comes into these minutes goes on to the hour
     for day in sorted({hour - hour % _DAY_SECONDS for hour in hours} | set(days)):
         if day not in unsettled:
-            done = _mend(server, "day", _differing(server, "calls_of_day", day=day), quiet_seconds)
+            done = _mend(server, "day", day, quiet_seconds)
             mended += done.periods
             waiting += done.waiting
     return Mended(mended, waiting)
 
 
-def _mend(server: Server, rollup: str, differing: pl.DataFrame, quiet_seconds: int) -> Mended:
+def _mend(server: Server, rollup: str, began: int, quiet_seconds: int) -> Mended:
+    """Mend an hour's minutes, or an hour or a day itself."""
+    names = COARSER.get(rollup, {})
+    differing = _differing(server, "calls_of" if names else "calls_by_minute", names, began)
     quiet = differing.filter(pl.col("quiet_seconds") >= quiet_seconds)
     for period, rows, counted in quiet.select("period", "rows", "counted").iter_rows():
         text = "the rollup of the %s that begins at %d has %s, it should have %s; it is mended"
         log.warning(text, rollup, period, counted, rows)
-        server.run(f"mend_{rollup}", f"mend {rollup} {period} {rows} {counted}", period=period)
+        token = f"mend {rollup} {period} {rows} {counted}"
+        server.run("mend_coarser" if names else "mend_minute", token, names, began=period)
         metrics.ROLLUPS_MENDED.inc()
     return Mended(quiet.height, differing.height - quiet.height)
 
 
-def _differing(server: Server, question: str, **period: int) -> pl.DataFrame:
+def _differing(server: Server, question: str, names: Mapping[str, str], began: int) -> pl.DataFrame:
     """Periods that differ, and by the same twice."""
-    first = server.query(question, **period)
+    first = server.query(question, names, began=began)
     if first.is_empty():
         return first
     time.sleep(_LOOK_AGAIN_SECONDS)
-    return server.query(question, **period).join(first, on=["period", "rows", "counted"], how="semi")
+    return server.query(question, names, began=began).join(
+        first, on=["period", "rows", "counted"], how="semi"
+    )

@@ -1,4 +1,4 @@
--- Minutes of an hour (unix seconds of their starts) whose rollup does not count what agent_events holds, and
+-- Minutes of an hour (unix seconds of its start) whose rollup does not count what agent_events holds, and
 -- for how many seconds no rows came into them; an insert that is under way may explain a recent difference.
 SELECT
     toUnixTimestamp(minute) AS period,
@@ -13,14 +13,14 @@ FROM
         toStartOfMinute(ts) AS minute, true AS by_rows, count() AS calls, count() AS timed,
         sum(tokens_prompt + tokens_completion) AS tokens, sum(cost_usd) AS cost, max(ingested_at) AS newest
     FROM agent_events
-    WHERE toUnixTimestamp(toStartOfHour(ts)) = {hour:UInt32}
+    WHERE toUnixTimestamp(toStartOfHour(ts)) = {began:UInt32}
     GROUP BY minute
     UNION ALL
     SELECT
         minute, false, sum(calls), sum(arraySum(mapValues(latency_histogram))),
         sum(tokens_prompt) + sum(tokens_completion), sum(cost_usd), toDateTime64(0, 3, 'UTC')
     FROM agent_metrics_1m_state
-    WHERE toUnixTimestamp(toStartOfHour(minute)) = {hour:UInt32}
+    WHERE toUnixTimestamp(toStartOfHour(minute)) = {began:UInt32}
     GROUP BY minute
 )
 GROUP BY minute

@@ -38,7 +38,7 @@ FROM
         uniqState(nullIf(user_id_hash, '')) AS users,
         uniqState(nullIf(session_id, '')) AS sessions
     FROM agent_events AS e
-    WHERE toUnixTimestamp(toStartOfMinute(ts)) = {period:UInt32}
+    WHERE toUnixTimestamp(toStartOfMinute(ts)) = {began:UInt32}
     GROUP BY
         minute,
         tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
@@ -56,7 +56,7 @@ FROM
         uniqMergeStateIf(s.users, 0),
         uniqMergeStateIf(s.sessions, 0)
     FROM agent_metrics_1m_state AS s
-    WHERE toUnixTimestamp(minute) = {period:UInt32}
+    WHERE toUnixTimestamp(minute) = {began:UInt32}
     GROUP BY
         minute,
         tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,

@@ -32,6 +32,8 @@ CREATE SETTINGS PROFILE IF NOT EXISTS spanhouse_read SETTINGS
     max_memory_usage = 2000000000 MIN 1 MAX 4000000000,
     max_result_rows = 10000000 MIN 1 MAX 10000000,
     max_concurrent_queries_for_user = 50 CONST,
+    -- A trace is in one of many parts: their indexes are asked before they are opened.
+    use_skip_indexes_on_data_read = 0,
     -- A plan that is shipped to another server forgets row policies (ClickHouse issue 112891).
     serialize_query_plan = 0 CONST;
 

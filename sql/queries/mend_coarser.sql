@@ -1,13 +1,13 @@
--- The same for a day (unix seconds of its start, UTC), from the hours' rollup.
-INSERT INTO agent_metrics_1d_state
+-- The same for an hour or a day (UTC), from the rollup that it is made of; see rollups.COARSER.
+INSERT INTO {rollup}
 (
-    day, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+    {period}, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
     prompt_name, prompt_version, experiment, variant, entry,
     calls, errors, unpriced, latency_histogram, ttft_histogram, tokens_prompt, tokens_completion, tokens_cache_read,
     tokens_cache_write, tokens_reasoning, cost_usd, users, sessions
 )
 SELECT
-    day, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+    {period}, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
     prompt_name, prompt_version, experiment, variant, entry,
     toUInt64(sum(d.calls)), toUInt64(sum(d.errors)), toUInt64(sum(d.unpriced)),
     CAST(sumMap(d.latency_histogram), 'Map(Int16, UInt64)'), CAST(sumMap(d.ttft_histogram), 'Map(Int16, UInt64)'),
@@ -17,7 +17,7 @@ SELECT
 FROM
 (
     SELECT
-        toDate(hour) AS day,
+        {start} AS {period},
         tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
         prompt_name, prompt_version, experiment, variant, entry,
         toInt64(sum(m.calls)) AS calls,
@@ -33,15 +33,15 @@ FROM
         sum(m.cost_usd) AS cost_usd,
         uniqMergeState(m.users) AS users,
         uniqMergeState(m.sessions) AS sessions
-    FROM agent_metrics_1h_state AS m
-    WHERE toUnixTimestamp(toStartOfDay(hour)) = {period:UInt32}
+    FROM {finer} AS m
+    WHERE toUnixTimestamp(toDateTime({start}, 'UTC')) = {began:UInt32}
     GROUP BY
-        day,
+        {period},
         tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
         prompt_name, prompt_version, experiment, variant, entry
     UNION ALL
     SELECT
-        day,
+        {period},
         tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
         prompt_name, prompt_version, experiment, variant, entry,
         -toInt64(sum(s.calls)), -toInt64(sum(s.errors)), -toInt64(sum(s.unpriced)),
@@ -51,15 +51,15 @@ FROM
         -toInt64(sum(s.tokens_cache_write)), -toInt64(sum(s.tokens_reasoning)), -sum(s.cost_usd),
         uniqMergeStateIf(s.users, 0),
         uniqMergeStateIf(s.sessions, 0)
-    FROM agent_metrics_1d_state AS s
-    WHERE toUnixTimestamp(toDateTime(day, 'UTC')) = {period:UInt32}
+    FROM {rollup} AS s
+    WHERE toUnixTimestamp(toDateTime({period}, 'UTC')) = {began:UInt32}
     GROUP BY
-        day,
+        {period},
         tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
         prompt_name, prompt_version, experiment, variant, entry
 ) AS d
 GROUP BY
-    day, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
+    {period}, tenant_id, env, service, agent, workflow, kind, operation, provider, model, route, tool_name,
     prompt_name, prompt_version, experiment, variant, entry
 HAVING sum(d.calls) != 0 OR sum(d.tokens_prompt) != 0 OR sum(d.tokens_completion) != 0 OR sum(d.cost_usd) != 0
     OR arrayExists(n -> n != 0, mapValues(sumMap(d.latency_histogram)));
