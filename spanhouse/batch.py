@@ -196,8 +196,8 @@ KINDS: Final = (
 
 
 def without(batch: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
-    """The batch without these columns; `drop` takes four times as long."""
-    return pl.DataFrame([column for column in batch.get_columns() if column.name not in names])
+    """The batch without these columns; `drop` takes three times as long."""
+    return batch[[name for name in batch.columns if name not in names]]
 
 
 def reject(batch: pl.DataFrame, where: pl.Expr, reason: str | pl.Expr) -> pl.DataFrame:

@@ -91,13 +91,14 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
         targets: raw column -> row column that may stand for it (`Normalize.targets`).
     """
     batch = _reject_times(batch)
-    rejected = pl.DataFrame([batch[name] for name in ("payload", "span", "reject")])
+    rejected = batch[["payload", "span", "reject"]]
     if batch["reject"].null_count() == batch.height:
         rejected = rejected[:0]
     else:
         rejected = rejected.filter(pl.col("reject").is_not_null())
         batch = batch.filter(pl.col("reject").is_null())
-    schema = batch.schema
+    # `schema` takes three times as long.
+    schema = dict(zip(batch.columns, batch.dtypes, strict=True))
     made = NORMALIZED | SIZES
     others = {name: dtype for name, dtype in made.items() if schema.get(name) != dtype}
     if others:

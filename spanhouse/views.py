@@ -69,7 +69,7 @@ def arrays(frame: pl.DataFrame, names: Iterable[str] | None = None) -> dict[str,
     Nothing is copied where a column is one chunk.
     """
     if names is not None:
-        frame = pl.DataFrame([frame.get_column(name) for name in names])
+        frame = frame[list(names)]
     if not frame.width:
         return {}
     batch = pa.RecordBatchReader.from_stream(frame.rechunk()).read_next_batch()

@@ -105,6 +105,25 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert "made by a newer spanhouse (schema 9999" in refused.stderr
 
 
+def test_a_trace_is_found_without_reading_other_parts(tmp_path: Path) -> None:
+    done = in_child(
+        "from spanhouse.store import query_text\n"
+        "with Store(path) as store:\n"
+        "    store.rows('SYSTEM STOP MERGES agent_events')\n"
+        "    for day in range(5):\n"
+        "        store.rows('INSERT INTO agent_events (ts, trace_id) '\n"
+        "            f'SELECT now() - {day} * 86400, hex(sipHash128({day}, number)) FROM numbers(100)')\n"
+        "    parts = \"SELECT sum(value) FROM system.events WHERE event = 'SelectedParts'\"\n"
+        "    (trace_id,) = store.rows('SELECT trace_id FROM agent_events ORDER BY 1 LIMIT 250, 1')\n"
+        "    (before,) = store.rows(parts)\n"
+        "    asked = query_text('trace').replace('{trace_id:String}', repr(trace_id))\n"
+        "    store.session().query(asked.replace('{limit:UInt64}', '10'))\n"
+        "    print(int(store.rows(parts)[0]) - int(before))\n",
+        str(tmp_path),
+    )
+    assert done.stdout.split() == ["1"], done.stderr
+
+
 def test_a_held_store_names_its_holder(tmp_path: Path) -> None:
     assert holder(tmp_path) is None
     hold = (
