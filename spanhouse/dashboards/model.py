@@ -251,6 +251,7 @@ def _shared(text: str) -> str:
     """With the text that the names `${…}` of this module stand for."""
     texts = {
         "filters": filters(),
+        "of_tenants": _OF_TENANTS,
         "traces": _traces(),
         "rollup": _rollup(),
         "rollup_range_before": _rollup(_RANGE_BEFORE),
@@ -286,9 +287,14 @@ def _traces() -> str:
     # With all filters at "All" this is `1=1 OR …`, and the subquery does not run.
     everything = " AND ".join(f"$__conditionalAll(1=0, ${name})" for name in VARIABLES)
     return (
-        f"(({everything}) OR cityHash64(trace_id) IN "
-        f"(SELECT cityHash64(trace_id) FROM agent_events WHERE $__timeFilter(ts) AND {filters()}))"
+        f"({_OF_TENANTS} AND (({everything}) OR cityHash64(trace_id) IN "
+        f"(SELECT cityHash64(trace_id) FROM agent_events WHERE $__timeFilter(ts) AND {filters()})))"
     )
+
+
+# A trace whose spans pass the filter of tenants has these rows and no others: where a span says a tenant, its
+# trace is of that tenant. The sorting key begins with it, so all other tenants' rows need not be read.
+_OF_TENANTS: Final = "$__conditionalAll((tenant_id IN (${tenant:singlequote}) OR tenant_id = ''), $tenant)"
 
 
 def with_percentiles(text: str) -> str:

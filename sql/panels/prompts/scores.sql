@@ -10,7 +10,8 @@ FROM
         groupArrayIf((attrs['gen_ai.evaluation.name'], toFloat64OrNull(attrs['gen_ai.evaluation.score.value'])),
             kind = 'evaluation') AS values
     FROM agent_events
-    WHERE $__timeFilter(ts) AND (kind = 'evaluation' OR prompt_name != '' AND kind IN ('llm', 'embedding', 'rerank') AND ${filters})
+    WHERE $__timeFilter(ts) AND ${of_tenants}
+        AND (kind = 'evaluation' OR prompt_name != '' AND kind IN ('llm', 'embedding', 'rerank') AND ${filters})
     GROUP BY cityHash64(trace_id)
     HAVING notEmpty(calls) AND notEmpty(values)
 )

@@ -18,7 +18,7 @@ FROM
             max(kind IN ('tool', 'mcp') AND status != 'error') AS answered,
             max(parent_span_id = '' AND status != 'error') AS succeeded
         FROM agent_events
-        WHERE $__timeFilter(ts)
+        WHERE $__timeFilter(ts) AND ${of_tenants}
         GROUP BY cityHash64(trace_id)
         HAVING max(parent_span_id = '') AND max(${filters})
     )

@@ -13,7 +13,7 @@ FROM
         max(parent_span_id = '' AND status != 'error') AS succeeded,
         nullIf(max(user_id_hash), '') AS user
     FROM agent_events
-    WHERE $__timeFilter(ts)
+    WHERE $__timeFilter(ts) AND ${of_tenants}
     GROUP BY cityHash64(trace_id)
     HAVING max(parent_span_id = '') AND notEmpty(agents)
 )
