@@ -86,7 +86,7 @@ ORDER BY
     prompt_name, prompt_version, experiment, variant
 )
 TTL hour + INTERVAL 2 YEAR
-SETTINGS ttl_only_drop_parts = 1;
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 512;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS agent_metrics_1h_mv TO agent_metrics_1h_state AS
 SELECT

@@ -14,8 +14,9 @@ ALTER TABLE agent_metrics_1h_state
     ADD COLUMN IF NOT EXISTS ttft_histogram SimpleAggregateFunction(sumMap, Map(Int16, UInt64));
 
 -- Ordered for those who ask for latencies: of entries, or of one kind. Histograms have the engine's own codec, LZ4: what is
--- read of them is most of the time that a percentile takes. Who came is counted apart from all dimensions but the tenant,
--- for a user is in many rows of a day; the engine asks the projection where no other dimension is filtered by.
+-- read of them is most of the time that a percentile takes. Who came is counted apart from all dimensions, and from all but
+-- the tenant, for a user is in many rows of a day; the engine asks a projection where no other dimension is filtered by. A
+-- day has some thousands of rows, so granules are small: one tenant's are in few of them.
 CREATE TABLE IF NOT EXISTS agent_metrics_1d_state
 (
     day Date,
@@ -51,6 +52,10 @@ CREATE TABLE IF NOT EXISTS agent_metrics_1d_state
     PROJECTION people
     (
         SELECT day, tenant_id, uniqMergeState(users), uniqMergeState(sessions) GROUP BY day, tenant_id
+    ),
+    PROJECTION everybody
+    (
+        SELECT day, uniqMergeState(users), uniqMergeState(sessions) GROUP BY day
     )
 )
 ENGINE = AggregatingMergeTree
@@ -62,7 +67,7 @@ ORDER BY
     prompt_name, prompt_version, experiment, variant
 )
 TTL day + INTERVAL 5 YEAR
-SETTINGS ttl_only_drop_parts = 1, index_granularity = 1024, deduplicate_merge_projection_mode = 'rebuild';
+SETTINGS ttl_only_drop_parts = 1, index_granularity = 128, deduplicate_merge_projection_mode = 'rebuild';
 
 ALTER TABLE agent_metrics_1d_state MODIFY SETTING non_replicated_deduplication_window = 10000;
 

@@ -257,6 +257,7 @@ def _shared(text: str) -> str:
         "rollup_range_before": _rollup(_RANGE_BEFORE),
         "both_weeks": _both(_rollup(), _rollup(_WEEK_BEFORE)),
         "people": _people(),
+        "people_by_tenant": _people(by="tenant_id"),
         "people_over_time": _people(_Span(), *_POINTS),
         "people_both_weeks": _both(_people(), _people(_WEEK_BEFORE)),
         "people_of_a_day": _people(_Span("($__toTime - 86400)")),
@@ -340,8 +341,9 @@ def _over_time(span: _Span = _Span()) -> str:
     return _union(span, *_POINTS)
 
 
-def _people(span: _Span = _Span(), hours: str = "1", days: str = "1") -> str:
-    return _union(span, hours, days, _PEOPLE, "GROUP BY time, tenant_id")
+def _people(span: _Span = _Span(), hours: str = "1", days: str = "1", by: str = "") -> str:
+    columns, group = (f"{by}, {_PEOPLE}", f"time, {by}") if by else (_PEOPLE, "time")
+    return _union(span, hours, days, columns, f"GROUP BY {group}")
 
 
 def _union(span: _Span, hours: str, days: str, columns: str = "", group: str = "") -> str:
@@ -371,8 +373,8 @@ def _union(span: _Span, hours: str, days: str, columns: str = "", group: str = "
 
 # When the points of a chart are hours, and days.
 _POINTS: Final = (f"{_RANGE} > {_MINUTES_S}", f"{_RANGE} > {_HOURS_S}")
-# As the projection of the days has them (sql/0012_days.sql).
-_PEOPLE: Final = "tenant_id, uniqMergeState(users) AS users, uniqMergeState(sessions) AS sessions"
+# As the projections of the days have them (sql/0012_days.sql).
+_PEOPLE: Final = "uniqMergeState(users) AS users, uniqMergeState(sessions) AS sessions"
 # Of all rollups, in one order.
 _COLUMNS: Final = ", ".join(
     (

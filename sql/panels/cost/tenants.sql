@@ -16,7 +16,7 @@ FROM
     FROM ${both_weeks}
     GROUP BY tenant_id
 ) AS costs
-LEFT JOIN (SELECT tenant_id, uniqMerge(sessions) AS n FROM ${people} GROUP BY tenant_id) AS people USING (tenant_id)
+LEFT JOIN (SELECT tenant_id, uniqMerge(sessions) AS n FROM ${people_by_tenant} GROUP BY tenant_id) AS people USING (tenant_id)
 LEFT JOIN (SELECT tenant_id, count() AS done FROM ${table:tasks} GROUP BY tenant_id) AS ended USING (tenant_id)
 WHERE usd > 0 OR n > 0
 ORDER BY cost DESC, tenant
