@@ -140,9 +140,12 @@ def _timed(
 
 def table(title: str, timed: Sequence[Timed]) -> None:
     """Print a table, the slowest first."""
-    print(f"\n{title}\n| statement | reads | median ms | rows read | MB read |\n|---|---|---|---|---|")
+    print(
+        f"\n{title}\n| statement | reads | median ms | 95th | rows read | MB read |\n|---|---|---|---|---|---|"
+    )
     for one in sorted(timed, key=lambda one: -one.median_ms):
-        print(f"| {one.name} | {one.source} | {one.median_ms:.1f} | {one.rows:,} | {one.mb:.1f} |")
+        times = f"{one.median_ms:.1f} | {one.p95_ms:.1f}"
+        print(f"| {one.name} | {one.source} | {times} | {one.rows:,} | {one.mb:.1f} |")
     for kind in dict.fromkeys(one.source for one in timed):
         medians = [one.median_ms for one in timed if one.source == kind]
         print(
@@ -180,7 +183,8 @@ def measure(
     medians = [one.median_ms for one in (*everything, *of_one) if one.source == "rollups"]
     figures = {
         "panels_p95_ms": percentile(medians, 0.95),
-        "trace_by_id_p95_ms": max(one.p95_ms for one in of_traces),
+        # Grafana's asks three times for a trace: when it began, when it ended, and for its spans.
+        "trace_by_id_p95_ms": max(one.p95_ms for one in of_traces if one.name != _GRAFANA),
     }
     print(figures)
     return [*everything, *of_one, *of_traces], figures
