@@ -140,9 +140,7 @@ def _timed(
 
 def table(title: str, timed: Sequence[Timed]) -> None:
     """Print a table, the slowest first."""
-    print(
-        f"\n{title}\n| statement | reads | median ms | 95th | rows read | MB read |\n|---|---|---|---|---|---|"
-    )
+    print(f"\n{title}\n| statement | reads | median ms | 95th | rows read | MB |\n|---|---|---|---|---|---|")
     for one in sorted(timed, key=lambda one: -one.median_ms):
         times = f"{one.median_ms:.1f} | {one.p95_ms:.1f}"
         print(f"| {one.name} | {one.source} | {times} | {one.rows:,} | {one.mb:.1f} |")

@@ -1,13 +1,13 @@
 """normalize: one canonical row whatever instrumentation library emitted the span.
 
-Which attribute fills which column is written in `mappings/*.yaml`, not here. Here are the rules that
-names alone do not give: token counts that mean the same for every library, usage that counts once, a
-latency that can be turned back into nanoseconds. docs/data-model.md explains them to users.
+Which attribute fills which column is written in `mappings/*.yaml`; what its rules say as expressions is in
+`rule_exprs`. What names alone do not give is in `usage` (token counts that mean the same for every library,
+usage that counts once), and here: a latency that can be turned back into nanoseconds. docs/data-model.md
+explains it to users.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +24,8 @@ from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
 from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, read
 from spanhouse.processors.models import one_form
+from spanhouse.processors.rule_exprs import completed, exprs_of, gate_of, is_guess, plain_of, reads_row
+from spanhouse.processors.usage import PARTS_IN_TOTALS, CountOnce, by_total
 from spanhouse.views import array, distinct, stack
 
 MAPPINGS: Final = Path(__file__).parent / "mappings"
@@ -35,11 +37,7 @@ BUILT_IN: Final = (
     "openllmetry.yaml", "otel.yaml", "openinference.yaml",
 )  # fmt: skip
 
-# Kinds whose spans are calls to a model; usage on any other kind is a sum over such calls.
-MODEL_KINDS: Final = ("llm", "embedding", "rerank")
 SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
-# No call reads or writes more; a larger count is not one and would only overflow the cost.
-MAX_TOKENS: Final = 1_000_000_000
 
 
 class Normalize:
@@ -87,7 +85,7 @@ class Normalize:
                 if rule.event:
                     self._events.setdefault(rule.event[0], set()).add(rule.event[1])
         self._plan = lru_cache(maxsize=256)(self._make_plan)
-        self._recent = _Recent()
+        self._count_once = CountOnce()
 
     def _want(self, path: Path, column: str, rules: list[Rule]) -> None:
         dtype: Any = pl.Int64 if COLUMNS[column] == pl.UInt64 else COLUMNS[column]
@@ -120,7 +118,7 @@ class Normalize:
                 batch = batch.with_columns(expr.alias(column))
         if not plan.has_usage:
             return batch
-        for exprs in (*plan.totals, _TOKEN_RULES):
+        for exprs in (*plan.totals, PARTS_IN_TOTALS):
             batch = batch.with_columns(exprs)
         return self._count_once(batch)
 
@@ -128,7 +126,7 @@ class Normalize:
         """The raw columns that may fill a text column, and its value by them; for rows that are stored."""
         rules = [rule for rule in self._rules[column] if rule.is_raw and rule.status is None]
         names = list(dict.fromkeys(rule.source for rule in rules))
-        values = [value for rule in rules for value in _exprs(rule, pl.String, tuple(names))]
+        values = [value for rule in rules for value in exprs_of(rule, pl.String, tuple(names))]
         return names, pl.coalesce(*values, pl.lit("")).alias(column)
 
     def _event_columns(self, batch: pl.DataFrame) -> pl.DataFrame | None:
@@ -166,22 +164,22 @@ class Normalize:
             if column in later:
                 columns.append(default.alias(column))
                 continue
-            direct = [r for r in self._rules[column] if not _is_guess(r)]
-            found = [expr for rule in direct for expr in _exprs(rule, dtype, present)]
-            if found and column not in _DEFAULTS and (plain := _plain(direct, dtype, present)) is not None:
+            direct = [r for r in self._rules[column] if not is_guess(r)]
+            found = [expr for rule in direct for expr in exprs_of(rule, dtype, present)]
+            if found and column not in _DEFAULTS and (plain := plain_of(direct, dtype, present)) is not None:
                 found[-1] = plain  # '' needs no replacing where '' is the default
             columns.append((pl.coalesce(*found, default) if found else default).alias(column))
-            guesses = [r for r in self._rules[column] if _is_guess(r) and _exprs(r, dtype, present)]
-            if values := [expr for rule in guesses for expr in _exprs(rule, dtype, present)]:
+            guesses = [r for r in self._rules[column] if is_guess(r) and exprs_of(r, dtype, present)]
+            if values := [expr for rule in guesses for expr in exprs_of(rule, dtype, present)]:
                 empty = pl.col(column) == _DEFAULTS.get(column, "")
                 expr = pl.when(empty).then(pl.coalesce(*values, pl.col(column))).otherwise(column)
-                inferred.append((column, expr, empty & pl.any_horizontal(map(_gate, guesses))))
+                inferred.append((column, expr, empty & pl.any_horizontal(map(gate_of, guesses))))
         inferred.sort(key=lambda guess: guess[0] == "provider")  # it is guessed by the model
         usage = [r for column in (*TOKENS, "reported_cost_usd") for r in self._rules[column]]
         return _Plan(
             columns,
             inferred,
-            has_model=any(_exprs(rule, pl.String, present) for rule in self._rules["model"]),
+            has_model=any(exprs_of(rule, pl.String, present) for rule in self._rules["model"]),
             has_usage=any(name in present for rule in usage for name in (rule.source, f"{rule.source}~")),
             totals=self._totals(later, present),
         )
@@ -189,8 +187,8 @@ class Normalize:
     def _excluding(self, present: tuple[str, ...]) -> set[str]:
         """Totals of which a rule that applies to these raw columns excludes a part or reads the row."""
         totals = ("tokens_prompt", "tokens_completion")
-        special = [(c, r) for c in totals for r in self._rules[c] if r.excludes or r.repeats or _reads_row(r)]
-        return {column for column, rule in special if _exprs(rule, pl.UInt64, present)}
+        special = [(c, r) for c in totals for r in self._rules[c] if r.excludes or r.repeats or reads_row(r)]
+        return {column for column, rule in special if exprs_of(rule, pl.UInt64, present)}
 
     def _totals(self, later: set[str], present: tuple[str, ...]) -> list[list[pl.Expr]]:
         """What completes the totals, in steps, once all other columns are there."""
@@ -199,41 +197,15 @@ class Normalize:
         for column in later:
             values, without = [], []
             for rule in self._rules[column]:
-                for value in _exprs(rule, pl.UInt64, present):
-                    values.append(_completed(value, rule))
+                for value in exprs_of(rule, pl.UInt64, present):
+                    values.append(completed(value, rule))
                     without.append(pl.when(value.is_not_null()).then("tokens_reasoning" in rule.excludes))
             steps.append([pl.coalesce(*values, pl.lit(0, pl.UInt64)).alias(column)])
             if column == "tokens_completion":
                 beside = pl.coalesce(*without, pl.lit(False))
-        if any(_exprs(rule, pl.UInt64, present) for rule in self._rules["tokens_total"]):
-            steps.append(_by_total(beside))
+        if any(exprs_of(rule, pl.UInt64, present) for rule in self._rules["tokens_total"]):
+            steps.append(by_total(beside))
         return steps
-
-    def _count_once(self, batch: pl.DataFrame) -> pl.DataFrame:
-        spans = batch.select(
-            pl.col("trace_id", "span_id", "parent_span_id").hash(),
-            model=pl.col("kind").is_in(MODEL_KINDS),
-            stored=pl.col("reject").is_null(),
-            used=(_PROMPT + _COMPLETION > 0) | (pl.col("reported_cost_usd") > 0).fill_null(False),
-        )
-        rows = spans["used"].to_numpy().nonzero()[0]
-        trace, span, parent, model, stored = (s.to_numpy()[rows] for s in spans.drop("used"))
-        span, parent, calls = _pair(trace, span), _pair(trace, parent), model & stored
-        # A model call speaks for its trace and for its parent; others ask after their trace, and a
-        # model call after itself.
-        spoken_for = np.concatenate([trace[calls], parent[calls]])
-        asks = np.where(model, span, trace)
-        repeats = _among(asks, spoken_for) | self._recent.has(asks)
-        self._recent.add(spoken_for)
-        if not repeats.any():
-            return batch
-        counts = np.ones(batch.height, np.bool_)
-        counts[rows[repeats]] = False
-        where = pl.lit(pl.Series(counts))
-        return batch.with_columns(
-            *(pl.when(where).then(name).otherwise(pl.lit(0, pl.UInt64)).alias(name) for name in TOKENS),
-            pl.when(where).then("reported_cost_usd").alias("reported_cost_usd"),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,38 +226,6 @@ class _Plan:
     has_model: bool
     has_usage: bool
     totals: list[list[pl.Expr]]
-
-
-class _Recent:
-    """Remembers about the last hundred thousand hashes in constant memory and time.
-
-    A hash has one place in each of two tables and is forgotten when later ones have taken both: of
-    the last 20,000 one in 2,500, of the last 200,000 one in 30.
-    """
-
-    _BITS: Final = 20
-
-    def __init__(self) -> None:
-        self._tables = np.zeros((2, 1 << self._BITS), np.uint64)
-
-    def _places(self, hashes: npt.NDArray[np.uint64]) -> list[npt.NDArray[np.int64]]:
-        shifts = (np.uint64(64 - self._BITS), np.uint64(64 - 2 * self._BITS))
-        mask = np.uint64((1 << self._BITS) - 1)
-        return [((hashes >> shift) & mask).astype(np.int64) for shift in shifts]
-
-    def add(self, hashes: npt.NDArray[np.uint64]) -> None:
-        for table, places in zip(self._tables, self._places(hashes), strict=True):
-            table[places] = hashes
-
-    def has(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-        first, second = (t[p] == hashes for t, p in zip(self._tables, self._places(hashes), strict=True))
-        found: npt.NDArray[np.bool_] = first | second
-        return found
-
-
-def _pair(trace: npt.NDArray[np.uint64], span: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    mixed: npt.NDArray[np.uint64] = (trace ^ (span >> np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
-    return mixed
 
 
 def _arrow(series: pl.Series) -> Any:
@@ -313,14 +253,6 @@ def _where(texts: Any, text: str) -> npt.NDArray[np.int64]:
     return found
 
 
-def _among(hashes: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    if not len(others):
-        return np.zeros(len(hashes), np.bool_)
-    others = np.sort(others)
-    found: npt.NDArray[np.bool_] = others[np.searchsorted(others, hashes).clip(max=len(others) - 1)] == hashes
-    return found
-
-
 def _names(code: str, names: Sequence[str]) -> pl.Expr:
     """Name of an enumeration's code; the number where it has none, so that it can be given back."""
     known: Any = pl.when(pl.col(code) == 0).then(pl.lit(names[0]))
@@ -340,154 +272,3 @@ _FIELDS: Final = (
     pl.lit(None, pl.Decimal(18, 10)).alias("cost_computed_usd"),
 )
 _DEFAULTS: Final = {"kind": "other", "ttft_ms": None, "reported_cost_usd": None}
-
-_PROMPT, _COMPLETION = pl.col("tokens_prompt"), pl.col("tokens_completion")
-_CACHED, _REASONING = pl.col("tokens_cache_read") + pl.col("tokens_cache_write"), pl.col("tokens_reasoning")
-# Parts that exceed their total cannot be parts of it: the total was reported without them.
-_TOKEN_RULES: Final = (
-    pl.when(_CACHED > _PROMPT).then(_PROMPT + _CACHED).otherwise(_PROMPT).alias("tokens_prompt"),
-    pl.when(_REASONING > _COMPLETION)
-    .then(_COMPLETION + _REASONING)
-    .otherwise(_COMPLETION)
-    .alias("tokens_completion"),
-)
-
-
-def _by_total(beside: pl.Expr) -> list[pl.Expr]:
-    """Completes counts where the sum that a span tells is larger by just the parts that it tells.
-
-    Args:
-        beside: where the output is known to exclude reasoning; there the sum also tells how much that is.
-    """
-    rest = pl.col("tokens_total").cast(pl.Int64) - _PROMPT.cast(pl.Int64) - _COMPLETION.cast(pl.Int64)
-    cached = (_CACHED > 0) & ((rest == _CACHED) | (rest == _CACHED + _REASONING))
-    reasoned = (_REASONING > 0) & ((rest == _REASONING) | (rest == _CACHED + _REASONING))
-    told = beside & (_REASONING == 0) & (rest > 0) & ~cached
-    more = rest.clip(0).cast(pl.UInt64)
-    return [
-        pl.when(cached).then(_PROMPT + _CACHED).otherwise(_PROMPT).alias("tokens_prompt"),
-        pl.when(reasoned).then(_COMPLETION + _REASONING).when(told).then(_COMPLETION + more)
-        .otherwise(_COMPLETION).alias("tokens_completion"),
-        pl.when(told).then(more).otherwise(_REASONING).alias("tokens_reasoning"),
-    ]  # fmt: skip
-
-
-def _exprs(rule: Rule, dtype: Any, present: tuple[str, ...]) -> list[pl.Expr]:
-    """The rule's value, null where it gives none: from the exact raw column and the converted one."""
-    condition = _condition(rule, present)
-    if condition is None:
-        return []
-    if not rule.source:
-        return [pl.when(condition).then(pl.lit(rule.constant))]
-    sources = [rule.source] if rule.is_column else [rule.source, f"{rule.source}~"]
-    values = [_value(rule, name, dtype) for name in sources if rule.is_column or name in present]
-    unconditional = rule.status is None and not rule.where
-    return values if unconditional else [pl.when(condition).then(value) for value in values]
-
-
-def _completed(value: pl.Expr, rule: Rule) -> pl.Expr:
-    """The count with the parts that it excludes, and once those that it counts twice."""
-    for part in rule.excludes:
-        value = value + pl.col(part)
-    for part in rule.repeats:
-        value = pl.when(pl.col(part) <= value).then(value - pl.col(part)).otherwise(value)
-    return value
-
-
-def _condition(rule: Rule, present: tuple[str, ...]) -> pl.Expr | None:
-    """Where the rule holds; None if it cannot as an attribute that it asks for is absent."""
-    condition = pl.lit(True)
-    if rule.status is not None:
-        condition = pl.col("status_code") == STATUSES.index(rule.status)
-    for name, wanted in rule.where:
-        columns = [name] if ":" not in name else [n for n in (name, f"{name}~") if n in present]
-        if not columns:
-            return None
-        value = pl.coalesce(*(pl.col(column) for column in columns))
-        tests = [_matches(value, text) for text in wanted]
-        condition = condition & pl.any_horizontal(*tests) if len(tests) > 1 else condition & tests[0]
-    return condition
-
-
-def _sum(parts: list[pl.Expr]) -> pl.Expr:
-    """The sum of those that are counts; null if none is."""
-    counts = [part.cast(pl.Int64, strict=False) for part in parts]
-    return pl.when(pl.any_horizontal(count.is_not_null() for count in counts)).then(pl.sum_horizontal(counts))
-
-
-def _matches(value: pl.Expr, text: str) -> pl.Expr:
-    """Whether a text is this one, begins with it (`*` at its end), or does neither (`!` before it)."""
-    wanted = text.removeprefix("!")
-    found = value.str.starts_with(wanted[:-1]) if wanted.endswith("*") else value == wanted
-    return ~found if text.startswith("!") else found
-
-
-def _is_guess(rule: Rule) -> bool:
-    """Whether it says so, or reads a column of the row, or the name without asking for an attribute."""
-    if rule.guess:
-        return True
-    if not rule.is_column or rule.source in COLUMNS:
-        return rule.is_column
-    return rule.source == "name" and not any(":" in name for name, _ in rule.where)
-
-
-def _gate(rule: Rule) -> pl.Expr:
-    condition = (pl.col(rule.source) != "").fill_null(False)
-    for name, wanted in rule.where:
-        condition = condition & pl.any_horizontal(_matches(pl.col(name), text) for text in wanted)
-    return condition
-
-
-def _reads_row(rule: Rule) -> bool:
-    return any(name in COLUMNS for name, _ in rule.where)
-
-
-def _plain(rules: Sequence[Rule], dtype: Any, present: tuple[str, ...]) -> pl.Expr | None:
-    """The raw column that the last of the rules takes as it is, None if that is not what it does."""
-    last = next((r for r in reversed(rules) if _exprs(r, dtype, present)), None)
-    if dtype != pl.String or last is None or not last.is_identity or last.is_column:
-        return None
-    if last.status or last.where or last.skip:
-        return None
-    name = last.source if f"{last.source}~" not in present else f"{last.source}~"
-    return pl.col(name)
-
-
-def _since_start(value: pl.Expr, rule: Rule) -> pl.Expr:
-    """Milliseconds from the span's start to an event or to a time as RFC 3339 writes it, in JSON or not."""
-    if not rule.event:
-        text = value.str.strip_chars('"').str.replace("Z$", "+00:00")
-        moment = text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%:z", time_unit="ns", strict=False)
-        value = moment.dt.convert_time_zone("UTC").dt.replace_time_zone(None).cast(pl.Int64)
-    passed = (value.cast(pl.Int64) - pl.col("start_ns").cast(pl.Int64)).cast(pl.Float64) / 1e6
-    return pl.when(passed >= 0).then(passed)
-
-
-def _value(rule: Rule, name: str, dtype: Any) -> pl.Expr:
-    value = pl.col(name)
-    if rule.paths:
-        parts = [value.str.json_path_match(path) for path in rule.paths]
-        value = parts[0] if len(parts) == 1 else _sum(parts)
-    if rule.match:
-        value = value.str.extract(rule.match)
-    if rule.is_time:
-        return _since_start(value, rule)
-    if dtype == pl.UInt64:
-        if rule.event or rule.is_text:
-            value = value.cast(pl.Int64, strict=False)
-        return pl.when(value.is_between(0, MAX_TOKENS)).then(value.cast(pl.UInt64, strict=False))
-    if dtype == pl.Float64:
-        value = value.cast(pl.Float64, strict=False)
-        return pl.when(value.is_finite() & (value >= 0)).then(value * rule.factor)
-    if rule.values:
-        # As an Enum's codes: half the time of replace_strict.
-        codes = value.cast(pl.Enum(list(rule.values)), strict=False).to_physical()
-        return pl.lit(pl.Series(list(rule.values.values()))).gather(codes)
-    if rule.skip:
-        value = pl.when(~value.is_in(rule.skip)).then(value)
-    if rule.starts_with:
-        pattern = "^(?:" + "|".join(re.escape(text) for text in rule.starts_with) + ")"
-        return pl.when(value.str.contains(pattern)).then(pl.lit(rule.constant))
-    if rule.constant is not None:
-        return pl.when(value.cast(pl.String) != "").then(pl.lit(rule.constant))
-    return pl.when(value != "").then(value)

@@ -29,7 +29,7 @@ RATES: Final = {
 }
 _ENTRY: Final = ("provider", "model", "from", *RATES, "per_request", "tiers")
 _TIER: Final = ("above", *RATES)
-# Larger ones would not fit into the column at the largest count of tokens (normalize.MAX_TOKENS).
+# Larger ones would not fit into the column at the largest count of tokens (rule_exprs.MAX_TOKENS).
 _MAX_PRICE: Final = 10_000
 _MAX_PLACES: Final = 12
 _MAX_ABOVE: Final = 10**12

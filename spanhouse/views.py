@@ -69,7 +69,9 @@ def arrays(frame: pl.DataFrame, names: Iterable[str] | None = None) -> dict[str,
     Nothing is copied where a column is one chunk.
     """
     if names is not None:
-        frame = frame[list(names)]
+        chosen = list(names)
+        # Of `frame[[]]` the rows are none, and not the columns.
+        frame = frame[chosen] if chosen else pl.DataFrame()
     if not frame.width:
         return {}
     batch = pa.RecordBatchReader.from_stream(frame.rechunk()).read_next_batch()

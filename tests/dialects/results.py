@@ -21,9 +21,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from spanhouse.otlp.decode import Decoder
 from spanhouse.processing import Processed, Processing, build_processing
 from spanhouse.processors.guard import Guard
-from spanhouse.processors.normalize import MODEL_KINDS, Normalize
+from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
 from spanhouse.processors.scrub import Scrub, keyed_hash
+from spanhouse.processors.usage import MODEL_KINDS
 from tests.dialects import golden
 from tests.dialects.truth import SCENARIOS, SESSION, TOOL, USER
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from spanhouse.batch import NORMALIZED
 from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, load
-from spanhouse.processors.normalize import BUILT_IN, MAPPINGS, MAX_TOKENS, Normalize
+from spanhouse.processors.normalize import BUILT_IN, MAPPINGS, Normalize
+from spanhouse.processors.rule_exprs import MAX_TOKENS
 
 from .frames import START_NS, make_batch
 

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spanhouse.metrics import SPANS_UNPRICED
-from spanhouse.processors.normalize import MAX_TOKENS, Normalize
+from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
+from spanhouse.processors.rule_exprs import MAX_TOKENS
 
 from .frames import make_batch
 
