@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -86,6 +87,15 @@ def test_acknowledged_spans_survive_kill_9(tmp_path: Path) -> None:
         assert hours == instance.sql(ROWS)
 
 
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """Processes started here take SIGHUP even where the tests are run by nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> None:
     with Instance(tmp_path / "data") as instance:
@@ -99,6 +109,19 @@ def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> 
     with Instance(tmp_path / "data") as instance:
         assert not {i for load in loads for i in load.acknowledged} - stored(instance)
         assert instance.sql(ROLLUP) == instance.sql(ROWS)
+
+
+def test_a_terminal_that_closes_ends_nothing_that_nohup_started(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        instance = Instance(tmp_path / "data")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    with instance:
+        instance.process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        assert instance.post(request().SerializeToString())[0] == 200
+        assert instance.stop() == 0
 
 
 def test_a_second_signal_changes_nothing(tmp_path: Path) -> None:
