@@ -24,7 +24,7 @@ from spanhouse.exporters.clickhouse_address import Address
 from spanhouse.exporters.clickhouse_server import insert_settings
 from spanhouse.processors.normalize import Normalize
 from spanhouse.processors.price import Price
-from spanhouse.rollups import COARSER
+from spanhouse.rollups import ROLLUPS
 from spanhouse.store import existing_store, named, plain, statement
 
 if TYPE_CHECKING:
@@ -225,8 +225,9 @@ def _parameters(target: Target, prices: Prices, day: int) -> list[dict[str, Any]
 
 # The statement that gives a rollup's differences, and the names in it.
 _ROLLUPS: Final = (
-    ("minutes", {"rollup": "agent_metrics_1m_state", "period": "minute"}),
-    *(("coarser", names) for names in COARSER.values()),
+    ("minutes", ROLLUPS["minute"]),
+    ("coarser", ROLLUPS["hour"]),
+    ("coarser", ROLLUPS["day"]),
 )
 
 

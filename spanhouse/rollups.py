@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 import polars as pl
 
 from spanhouse import metrics
-from spanhouse.store import EVERY_BLOCK, Store, query_text
+from spanhouse.store import EVERY_BLOCK, Store, plain, query_text
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,10 @@ QUIET_SECONDS: Final = 120
 # Somebody else may be mending: a difference is looked at twice, so far apart.
 _LOOK_AGAIN_SECONDS: Final = 2.0
 _DAY_SECONDS: Final = 86_400
-# Rollups that are made of a finer one: their tables and columns of time, and the start of such a period as
-# the finer one tells it, and rows.
-COARSER: Final[Mapping[str, Mapping[str, str]]] = {
+# Their tables and columns of time; of those that are made of a finer one this, and the start of such a
+# period as the finer one tells it, and rows.
+ROLLUPS: Final[Mapping[str, Mapping[str, str]]] = {
+    "minute": {"rollup": "agent_metrics_1m_state", "period": "minute"},
     "hour": {
         "rollup": "agent_metrics_1h_state",
         "period": "hour",
@@ -178,16 +179,23 @@ def mend(
 
 def _mend(server: Server, rollup: str, began: int, quiet_seconds: int) -> Mended:
     """Mend an hour's minutes, or an hour or a day itself."""
-    names = COARSER.get(rollup, {})
-    differing = _differing(server, "calls_of" if names else "calls_by_minute", names, began)
+    names = mending(rollup)
+    question = "calls_by_minute" if rollup == "minute" else "calls_of"
+    differing = _differing(server, question, names, began)
     quiet = differing.filter(pl.col("quiet_seconds") >= quiet_seconds)
     for period, rows, counted in quiet.select("period", "rows", "counted").iter_rows():
         text = "the rollup of the %s that begins at %d has %s, it should have %s; it is mended"
         log.warning(text, rollup, period, counted, rows)
-        token = f"mend {rollup} {period} {rows} {counted}"
-        server.run("mend_coarser" if names else "mend_minute", token, names, began=period)
+        server.run("mend", f"mend {rollup} {period} {rows} {counted}", names, began=period)
         metrics.ROLLUPS_MENDED.inc()
     return Mended(quiet.height, differing.height - quiet.height)
+
+
+def mending(rollup: str) -> dict[str, str]:
+    """What `{…}` stands for in the statements that mend one of ROLLUPS."""
+    names = ROLLUPS[rollup]
+    made = "made_of_finer" if "finer" in names else "made_of_rows"
+    return {**names, "made": plain(query_text(made, names))}
 
 
 def _differing(server: Server, question: str, names: Mapping[str, str], began: int) -> pl.DataFrame:

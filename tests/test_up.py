@@ -87,18 +87,19 @@ def test_acknowledged_spans_survive_kill_9(tmp_path: Path) -> None:
         assert hours == instance.sql(ROWS)
 
 
-@pytest.fixture
-def hang_up() -> Iterator[None]:
-    """Processes started here take SIGHUP even where the tests are run by nohup, which has it ignored."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    yield
-    signal.signal(signal.SIGHUP, before)
+@contextlib.contextmanager
+def inherited(hang_up: signal.Handlers) -> Iterator[None]:
+    """Processes started here have SIGHUP like this, whatever the tests themselves were started with."""
+    before = signal.signal(signal.SIGHUP, hang_up)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
-@pytest.mark.usefixtures("hang_up")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> None:
-    with Instance(tmp_path / "data") as instance:
+    with inherited(signal.SIG_DFL), Instance(tmp_path / "data") as instance:
         loads = [Load(instance) for _ in range(4)]
         for load in loads:
             load.start()
@@ -112,12 +113,7 @@ def test_a_signal_under_load_drains_and_exits_0(tmp_path: Path, number: int) -> 
 
 
 def test_a_terminal_that_closes_ends_nothing_that_nohup_started(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        instance = Instance(tmp_path / "data")
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    with instance:
+    with inherited(signal.SIG_IGN), Instance(tmp_path / "data") as instance:
         instance.process.send_signal(signal.SIGHUP)
         time.sleep(0.5)
         assert instance.post(request().SerializeToString())[0] == 200

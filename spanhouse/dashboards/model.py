@@ -5,6 +5,7 @@ Statements are written for Grafana's ClickHouse data source: its macros (`$__fro
 loaded. Some names in `sql/panels/` stand for text that many panels share:
 
 - `${filters}`: the condition of the dashboard's filters, on columns of the table that is read;
+- `${of_tenants}`: the condition that a row can be of a trace that passes the filter of tenants;
 - `${traces}`: the condition that a span of the row's trace passes the filters, on `trace_id`. Filters choose
   spans: a trace's first span has a route and no model, a model call has a model and no route;
 - `${rollup}`: the rollup's rows within the time range, to the minute, and filters as a table, for totals:
@@ -14,8 +15,8 @@ loaded. Some names in `sql/panels/` stand for text that many panels share:
   hours as well, beyond two weeks whole days;
 - `${both_weeks}`, `${both_weeks_over_time}`: the rows of these with 0 in `before`, and those of the week
   before with 1 and with `time` moved to now;
-- `${people}`, `${people_over_time}`, `${people_both_weeks}`: the states `users` and `sessions` by `tenant_id`
-  of the rows that `${rollup}` and so on have, which is faster than to ask these;
+- `${people}`, `${people_over_time}`, `${people_both_weeks}`: the states `users` and `sessions` of the rows
+  that `${rollup}` and so on have, which is faster than to ask these; `${people_by_tenant}` with `tenant_id`;
 - `${people_of_a_day}`, `${people_of_a_week}`, `${people_of_a_month}`: the same of the 1, 7 and 30 days before
   the end of the time range;
 - `${percentiles:column}`, `${percentiles:column if condition}`: P50, P95 and P99 of the rollup's column

@@ -1,4 +1,4 @@
--- The same for an hour or a day (UTC) itself, whose rollup is made of a finer one; see rollups.COARSER. Where there are no
+-- The same for an hour or a day (UTC) itself, whose rollup is made of a finer one; see rollups.ROLLUPS. Where there are no
 -- rows, as they have expired, nothing is under way.
 SELECT
     {began:UInt32} AS period,
