@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from spanhouse.batch import TOKENS
+from spanhouse.hash_set import HashSet
 
 # Kinds whose spans are calls to a model; usage on any other kind is a sum over such calls.
 MODEL_KINDS: Final = ("llm", "embedding", "rerank")
@@ -68,7 +69,9 @@ class CountOnce:
         # model call after itself.
         spoken_for = np.concatenate([trace[calls], parent[calls]])
         asks = np.where(model, span, trace)
-        repeats = _among(asks, spoken_for) | self._recent.has(asks)
+        among = HashSet(len(spoken_for))
+        among.add(spoken_for)
+        repeats = among.has(asks, self._recent.has(asks))
         self._recent.add(spoken_for)
         if not repeats.any():
             return batch
@@ -111,11 +114,3 @@ class _Recent:
 def _pair(trace: npt.NDArray[np.uint64], span: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     mixed: npt.NDArray[np.uint64] = (trace ^ (span >> np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
     return mixed
-
-
-def _among(hashes: npt.NDArray[np.uint64], others: npt.NDArray[np.uint64]) -> npt.NDArray[np.bool_]:
-    if not len(others):
-        return np.zeros(len(hashes), np.bool_)
-    others = np.sort(others)
-    found: npt.NDArray[np.bool_] = others[np.searchsorted(others, hashes).clip(max=len(others) - 1)] == hashes
-    return found

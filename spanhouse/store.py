@@ -45,6 +45,16 @@ ENGINE_SETTINGS: Final = {
 # one thread is done with small indexes sooner than several.
 _SESSION_SETTINGS: Final = "use_skip_indexes_on_data_read = 0, max_threads_for_indexes = 1"
 
+# Of every table here, whatever a server's would be.
+_TABLE_SETTINGS: Final = {
+    # A part of less than 10 MB is one file instead of 14 to 33: making and removing files took a third of a
+    # small insert's CPU. Servers have this only since 26.9.
+    "min_bytes_for_full_part_storage": 10 << 20,
+    # Parts are merged ten at a time instead of five, which takes a fifth off the CPU of small inserts and
+    # leaves ten of a size in the day that is written.
+    "merge_selector_base": 10,
+}
+
 
 def statements(text: str) -> list[str]:
     """The statements of a file of `sql/`: each ends with `;` at the end of a line."""
@@ -154,6 +164,16 @@ class Store:
                 f"--data {self.path.parent}: the store was made by a newer spanhouse (schema {newest}, "
                 f"this one knows {version}); install that version or newer"
             )
+        self._set_up_tables()
+
+    def _set_up_tables(self) -> None:
+        settings = [f"{name} = {value}" for name, value in _TABLE_SETTINGS.items()]
+        others = " OR ".join(f"position(engine_full, '{setting}') = 0" for setting in settings)
+        for table in self.rows(
+            f"SELECT name FROM system.tables WHERE database = '{self.DATABASE}' "
+            f"AND engine LIKE '%MergeTree' AND ({others})"
+        ):
+            self._root.query(f"ALTER TABLE {table} MODIFY SETTING {', '.join(settings)}")
 
     def in_place(self) -> bool:
         """Whether the folder is still the one that was opened, by the engine's lock file in it."""

@@ -8,8 +8,8 @@ from typing import Final
 
 import polars as pl
 
-from spanhouse import dedup
 from spanhouse.config import Config, build_processors
+from spanhouse.dedup import SeenSpans
 from spanhouse.exporters import native
 from spanhouse.otlp.decode import Decoder
 from spanhouse.otlp.json import json_to_protobuf
@@ -40,7 +40,8 @@ def warm_up() -> None:
         batch = processor(batch)
     native.block(finish(batch, targets).rows)
     lengths(array(batch["trace_id"]))  # of content
-    dedup.warm_up()
+    SeenSpans(1).without_repeated(batch)
+    SeenSpans(1).add_spans(batch)
     gc.collect()
     gc.freeze()
 

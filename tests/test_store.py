@@ -105,6 +105,28 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     assert "made by a newer spanhouse (schema 9999" in refused.stderr
 
 
+def test_a_small_insert_makes_one_file_of_each_table(tmp_path: Path) -> None:
+    """Also in stores that were made before tables were set up for it."""
+    found = in_child(
+        "from spanhouse.exporters.clickhouse import EmbeddedClickHouse\n"
+        "from tests.exporters.conftest import rows\n"
+        "ask = \"SELECT table, groupArray(part_storage_type) FROM system.parts WHERE table LIKE 'agent_%'"
+        ' AND active AND rows > 0 GROUP BY table ORDER BY table"\n'
+        "unset = 'ALTER TABLE agent_events RESET SETTING min_bytes_for_full_part_storage'\n"
+        "with Store(path) as store:\n    store.rows(unset)\n"
+        "with Store(path) as store:\n"
+        "    exporter = EmbeddedClickHouse(store)\n"
+        "    exporter.insert(rows(10))\n"
+        "    print(*store.rows(ask), sep='\\n')\n"
+        "    exporter.close()",
+        str(tmp_path),
+    )
+    assert found.stdout.split() == [
+        "agent_events", "['Packed']", "agent_metrics_1d_state", "['Packed']",
+        "agent_metrics_1h_state", "['Packed']", "agent_metrics_1m_state", "['Packed']",
+    ], found.stderr  # fmt: skip
+
+
 def test_a_trace_is_found_without_reading_other_parts(tmp_path: Path) -> None:
     done = in_child(
         "from spanhouse.store import query_text\n"

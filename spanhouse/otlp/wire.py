@@ -69,7 +69,7 @@ _SOURCES: Final = hashlib.sha256(
             *(
                 Path(__file__).parents[1] / name
                 for name in (
-                    "dedup.py",
+                    "hash_set.py",
                     "row_kernels.py",
                     "exporters/native_texts.py",
                     "sieve.py",
