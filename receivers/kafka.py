@@ -61,7 +61,7 @@ _SHORT_TURN_S: Final = 0.01
 _INSERT_THREADS: Final = 2
 # Ranges that are made into rows or wait for an insert, in one process: rows take several times the room of
 # their messages.
-_READY_RANGES: Final = 2
+_READY_RANGES: Final = 1
 # How long a partition that is taken away waits for its insert. The next owner can repeat it.
 _HAND_OVER_S: Final = 10.0
 _DRAIN_S: Final = 30.0
