@@ -22,7 +22,7 @@ from spanhouse.batch import ValueType
 from spanhouse.clickhouse_http.native import string, varint
 from spanhouse.exporters.native_texts import TEXT, WORD, written
 from spanhouse.processors.lists import children, ends
-from spanhouse.views import arrays, is_text, numbers, stack
+from spanhouse.views import arrays, is_text, numbers, stack, truths
 
 _Part = NDArray[Any] | bytes | int
 
@@ -150,7 +150,7 @@ class _Columns:
         elif TYPES[name] == _WORD:
             self.columns.append((name, _WORD, [_VERSION, self._texts(column, WORD)]))
         elif TYPES[name].startswith("Nullable"):
-            missing = column.is_null().to_numpy(zero_copy_only=False)
+            missing = truths(column.is_null())
             self.columns.append((name, TYPES[name], [missing, np.where(missing, 0, _numbers(column))]))
         else:
             self.columns.append((name, TYPES[name], [_numbers(column)]))
@@ -191,7 +191,7 @@ class _Columns:
         values, types = _MAPS[name]
         outer: list[_Part] = [_VERSION] if places is None else [_VERSION, places]
         form = "Map({}, {})" if places is None else "Array(Map({}, {}))"
-        kinds = fields["type"].to_numpy(zero_copy_only=False)
+        kinds = numbers(fields["type"])
         keys = self._texts(fields["key"], WORD)
         data: list[_Part] = [*outer, list_ends[1:], keys, self._texts(fields["value"], TEXT)]
         self.columns.append((prefix + values, form.format(_WORD, _TEXT), data))
@@ -206,7 +206,6 @@ class _Columns:
 def _numbers(column: pa.Array) -> NDArray[Any]:
     """Numbers as the table has them: of a Decimal the lower half, of a Boolean a byte."""
     if pa.types.is_boolean(column.type):
-        flags: NDArray[np.bool_] = column.to_numpy(zero_copy_only=False)
-        return flags.view(np.uint8)
+        return truths(column).view(np.uint8)
     values = numbers(column)
     return values if values.ndim == 1 else np.ascontiguousarray(values[:, 0])

@@ -18,7 +18,7 @@ from spanhouse.processors.content_rules import ASK, CONTENT_KINDS, Content
 from spanhouse.processors.lists import Flat, as_lists, by_row, cut, flat, map_elements
 from spanhouse.processors.looked import Distinct, Ints, Looked
 from spanhouse.views import array as arrow
-from spanhouse.views import lengths, longest, stack, taken
+from spanhouse.views import lengths, longest, numbers, stack, taken
 
 _NAMES: Final = pl.Series(["", *CONTENT_KINDS])
 # What of a tool's content is its arguments, and what its result.
@@ -206,7 +206,7 @@ class TakeContent:
         if not len(where):
             return None, column
         key, value = (taken(lists.fields[name], where) for name in ("key", "value"))
-        types = lists.fields["type"].to_numpy(zero_copy_only=False)
+        types = numbers(lists.fields["type"])
         part = _Part(rows[where], kinds[where], key, value, types[where])
         others = (kinds == 0).nonzero()[0]
         before = np.concatenate(([0], np.cumsum(kinds == 0)))

@@ -19,7 +19,7 @@ from spanhouse.processors.content_rules import pattern
 from spanhouse.processors.evaluation_rules import FIELDS, EvaluationRule, group_pattern
 from spanhouse.processors.lists import Flat, by_row
 from spanhouse.processors.looked import Distinct, Ints, Looked
-from spanhouse.views import taken
+from spanhouse.views import numbers, taken
 
 _CACHED: Final = 1 << 16
 # Of a span's own attributes, which are of no event.
@@ -209,5 +209,5 @@ class FindEvaluations:
 
 
 def _values(attributes: Flat, at: Ints) -> tuple[pl.Series, Any]:
-    types = attributes.fields["type"].to_numpy(zero_copy_only=False)
+    types = numbers(attributes.fields["type"])
     return taken(attributes.fields["value"], at), types[at]

@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse.views import array as arrow
-from spanhouse.views import is_text
+from spanhouse.views import is_text, numbers, numeric
 
 KEEP: Final = "keep"
 
@@ -42,7 +42,7 @@ def flat(lists: pl.Series | pa.Array) -> Flat:
 
 def ends(lists: pa.Array) -> NDArray[np.int64]:
     """Where the elements of each list end among those of all, after a 0."""
-    result: NDArray[np.int64] = lists.offsets.to_numpy()
+    result = numbers(lists.offsets)
     return result - result[0] if result[0] else result
 
 
@@ -52,7 +52,7 @@ def as_lists(
     """A column of lists of structs from the fields of all their elements; `list_ends` begins with 0."""
     whole = [arrow(one) if isinstance(one, pl.Series) else one for one in fields.values()]
     structs = pa.StructArray.from_arrays(whole, list(fields))
-    return pl.Series(name, pa.LargeListArray.from_arrays(pa.array(list_ends), structs))
+    return pl.Series(name, pa.LargeListArray.from_arrays(numeric(list_ends), structs))
 
 
 def by_row(name: str, elements: pl.DataFrame, rows: NDArray[np.int64], height: int) -> pl.Series:
@@ -107,8 +107,8 @@ def map_elements(lists: pl.Series, function: Callable[[pl.DataFrame], pl.DataFra
         offsets = kept_before[offsets]
         after = after.filter(KEEP)
     values = after.select(before.columns).to_struct().rechunk()
-    missing = pa.array(lists.is_null().to_numpy()) if lists.null_count() else None
+    missing = numeric(lists.is_null().to_numpy()) if lists.null_count() else None
     array = pa.LargeListArray.from_arrays(
-        pa.array(offsets), values.to_arrow(compat_level=pl.CompatLevel.newest()), mask=missing
+        numeric(offsets), values.to_arrow(compat_level=pl.CompatLevel.newest()), mask=missing
     )
     return pl.Series(lists.name, array)

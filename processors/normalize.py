@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from spanhouse.batch import NORMALIZED, TOKENS
 from spanhouse.errors import UserError
@@ -26,7 +25,7 @@ from spanhouse.processors.mapping import COLUMNS, STATUSES, Rule, read
 from spanhouse.processors.models import one_form
 from spanhouse.processors.rule_exprs import completed, exprs_of, gate_of, is_guess, plain_of, reads_row
 from spanhouse.processors.usage import PARTS_IN_TOTALS, CountOnce, by_total
-from spanhouse.views import array, distinct, stack
+from spanhouse.views import array, distinct, numbers, numeric, stack
 
 MAPPINGS: Final = Path(__file__).parent / "mappings"
 # One file per dialect, in order of preference: what a library sends besides OpenTelemetry's names, or means
@@ -143,14 +142,14 @@ class Normalize:
             if "" in keys and len(at):
                 columns.append(_first_times(f"event:{name}:", events, at, owners[at], batch.height))
             at = at[np.append(owners[at][1:] != owners[at][:-1], True)] if len(at) else at  # last of a span
-            rows, attrs = _flat(events.field("attrs").take(pa.array(at)), owners[at])
+            rows, attrs = _flat(events.field("attrs").take(numeric(at)), owners[at])
             for key in keys - {""} if len(rows) else ():
                 found = _where(attrs.field("key"), key)
                 places = np.zeros(batch.height, np.int64)  # row -> where its value is
                 places[rows[found]] = found
                 missing = np.ones(batch.height, np.bool_)
                 missing[rows[found]] = False
-                values = attrs.field("value").take(pa.array(places, mask=missing))
+                values = attrs.field("value").take(numeric(places, missing))
                 columns.append(pl.Series(f"event:{name}:{key}", values))
         return pl.DataFrame(columns) if columns else None
 
@@ -235,7 +234,7 @@ def _arrow(series: pl.Series) -> Any:
 
 def _flat(lists: Any, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Any]:
     """The lists' items one after the other, and for each the row of its list."""
-    return np.repeat(rows, np.diff(lists.offsets.to_numpy())), lists.flatten()
+    return np.repeat(rows, np.diff(numbers(lists.offsets))), lists.flatten()
 
 
 def _first_times(
@@ -243,13 +242,13 @@ def _first_times(
 ) -> pl.Series:
     """When the first of these events of each row was; null where a row has none."""
     rows, first = np.unique(owners, return_index=True)
-    times = pl.Series(events.field("ts").take(pa.array(at[first])), dtype=pl.UInt64)
+    times = pl.Series(events.field("ts").take(numeric(at[first])), dtype=pl.UInt64)
     empty = pl.Series(name, [None], dtype=pl.UInt64).new_from_index(0, height)
     return empty.scatter(rows, times)
 
 
 def _where(texts: Any, text: str) -> npt.NDArray[np.int64]:
-    found: npt.NDArray[np.int64] = pc.equal(texts, text).to_numpy(zero_copy_only=False).nonzero()[0]
+    found: npt.NDArray[np.int64] = (pl.Series(texts) == text).to_numpy().nonzero()[0]
     return found
 
 

@@ -15,7 +15,7 @@ from spanhouse.processors.lists import children
 from spanhouse.processors.masking import SIEVE
 from spanhouse.processors.scrub_rules import USER_ID_HASH
 from spanhouse.sieve import NO_ROWS
-from spanhouse.views import arrays, distinct, is_text, stack, taken
+from spanhouse.views import arrays, distinct, is_text, numbers, stack, taken
 
 # Columns of ids and fixed words, which hold nothing to mask.
 _SKIPPED: Final = frozenset(
@@ -128,6 +128,6 @@ class _Columns:
 
     def _attributes(self, scan: Scan, name: str, lists: pa.Array) -> None:
         fields = children(lists)
-        kinds = np.ascontiguousarray(fields["type"].to_numpy(zero_copy_only=False))
+        kinds = numbers(fields["type"])
         scan.attributes[name] = found = Attributes(set(), NO_ROWS, NO_ROWS)
         self.attributes.append(_Pairs(found, fields["key"], fields["value"], kinds))

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from spanhouse.otlp.wire import Ints, entry, int64
-from spanhouse.views import INLINE, address_of, peek32, peek64, poke64, stack
+from spanhouse.views import INLINE, address_of, array, numbers, numeric, peek32, peek64, poke64, stack
 
 # What is to become of an attribute: there is none; it goes back to its list; the row's column stands for it.
 ABSENT, LEFT, PROMOTED = 0, 1, 2
@@ -153,7 +154,7 @@ def merged(
     Returns:
         The new ends and fields.
     """
-    names = pa.array([one.key for one in more], pa.string_view())
+    names = array(pl.Series([one.key for one in more], dtype=pl.String))
     keys, values = [fields["key"], names], [fields["value"], *(one.values for one in more)]
     of_keys, of_values = stack(keys), stack(values)
     parts, key_buffers = np.empty((len(more), 6), np.int64), len(keys[0].buffers()) - 2
@@ -167,13 +168,13 @@ def merged(
         base += len(one.values.buffers()) - 2
     new_ends, new_kinds = np.zeros(len(ends), np.int64), np.empty(total, np.uint8)
     new_keys, new_values = np.empty((total, 2), np.int64), np.empty((total, 2), np.int64)
-    kinds = fields["type"].to_numpy(zero_copy_only=False)
+    kinds = numbers(fields["type"])
     old = (ends, int(of_keys.at[0, 0]), int(of_values.at[0, 0]), kinds)
     _merge(*old, states, parts, new_ends, address_of(new_keys), address_of(new_values), new_kinds)
     return new_ends, {
         "key": _texts(new_keys, [buffer for array in keys for buffer in array.buffers()[2:]]),
         "value": _texts(new_values, buffers),
-        "type": pa.array(new_kinds),
+        "type": numeric(new_kinds),
     }
 
 

@@ -35,7 +35,7 @@ from spanhouse.batch import (
 )
 from spanhouse.processors.lists import as_lists, element_rows, elements, flat
 from spanhouse.row_kernels import LEFT, PROMOTED, Left, left, merged, patterns
-from spanhouse.views import array, arrays, equal, is_text, numbers, stack
+from spanhouse.views import array, arrays, equal, is_text, numbers, stack, truths
 
 # The last nanosecond of DateTime64(9), in the year 2262.
 _MAX_NS: Final = 2**63 - 1
@@ -131,7 +131,7 @@ def finish(batch: pl.DataFrame, targets: Mapping[str, str]) -> Finished:
 def _reject_times(batch: pl.DataFrame) -> pl.DataFrame:
     """Reject spans with a time that the table cannot hold; one of them would fail the batch."""
     late = batch["start_ns"].to_numpy() > _MAX_NS
-    of_events = flat(batch["events"]).fields["ts"].to_numpy(zero_copy_only=False)
+    of_events = numbers(flat(batch["events"]).fields["ts"]).view(np.uint64)
     if len(of_events) and of_events.max() > _MAX_NS:
         late_events = elements(batch["events"])["ts"] > _MAX_NS
         late = late.copy()
@@ -163,7 +163,7 @@ def _compare(
         if target is not None and is_text(column) and is_text(target):
             texts.append(i)
             continue
-        states[i] = column.is_valid().to_numpy(zero_copy_only=False) if column.null_count else LEFT
+        states[i] = truths(column.is_valid()) if column.null_count else LEFT
         if target is None:
             continue
         if column.type == pa.int64() and target.type == pa.uint64():

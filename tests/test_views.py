@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from spanhouse.exporters.native_texts import TEXT, WORD, written
 from spanhouse.processors.masking import _ANY, SIEVE
 from spanhouse.processors.scrub_rules import RULES
-from spanhouse.views import FEW, Stack, array, distinct, equal, longest, odd_ids, stack
+from spanhouse.views import (
+    FEW,
+    Stack,
+    array,
+    distinct,
+    equal,
+    longest,
+    numbers,
+    numeric,
+    odd_ids,
+    stack,
+    truths,
+)
 
 LITERALS = sorted({literal for rule in RULES for literal in rule.literals.split()})
 # Around twelve bytes a view holds the text itself, and eight are looked at together.
@@ -159,3 +171,20 @@ def test_long_runs_are_looked_at_once() -> None:
     """Whitespace and rules of a megabyte, whose runs would be searched again at every word."""
     for run in (" ", "-", "+ ", "1,"):
         SIEVE.flag(columns([run * 1_000_000]))
+
+
+DTYPES = st.sampled_from([np.uint8, np.int32, np.int64, np.uint64])
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=40), DTYPES, st.integers(0, 20))
+def test_numbers_and_truths_to_arrow_and_back(
+    values: list[tuple[int, bool]], dtype: type[np.generic], skipped: int
+) -> None:
+    plain = np.array([value for value, _ in values], dtype)
+    missing = np.array([flag for _, flag in values], np.bool_)
+    assert numeric(plain).to_pylist() == plain.tolist()
+    assert numeric(plain, missing).to_pylist() == [None if flag else value for value, flag in values]
+    assert numeric(missing).to_pylist() == missing.tolist()
+    kept = numbers(numeric(plain, missing)[skipped:])
+    assert kept.view(dtype).tolist() == plain[skipped:].tolist()
+    assert truths(numeric(missing)[skipped:]).tolist() == missing[skipped:].tolist()

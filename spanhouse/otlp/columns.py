@@ -14,6 +14,7 @@ from spanhouse.batch import DECODED
 from spanhouse.otlp import state as layout
 from spanhouse.otlp.values import BOOL, DOUBLE, INT, STRING
 from spanhouse.otlp.wire import Ints
+from spanhouse.views import numeric
 
 _TEXT: Final = pa.string_view()
 _REASONS: Final = pl.Series(layout.REASONS, dtype=pl.String)
@@ -66,7 +67,7 @@ class Columns:
 
     def _number(self, section: int, owner: int, kind: type[np.generic]) -> pa.Array:
         values, take = self._section(section, owner), self._take[owner]
-        return pa.array((values if take is None else values[take]).astype(kind))
+        return numeric((values if take is None else values[take]).astype(kind))
 
     def raw(self, at: int, owner: int, kind: int) -> pa.Array:
         """Return the raw column at `at`, -1 for one of nulls, whose values have the ValueType `kind`."""
@@ -110,7 +111,7 @@ class Columns:
         child = _struct(
             key=self.strings(keys, n, items),
             value=self.strings(values, n, items),
-            type=pa.array((kinds if items is None else kinds[items]).astype(np.uint8)),
+            type=numeric((kinds if items is None else kinds[items]).astype(np.uint8)),
         )
         if take is None:
             return self._lists(layout.OFFSETS + owner, owner, child)
@@ -146,8 +147,8 @@ class Columns:
         # The row at which each row's payload begins.
         begins = np.maximum.accumulate(np.where(np.diff(payload, prepend=-1) != 0, rows, 0))
         return {
-            "payload": pa.array(payload.astype(np.uint32)),
-            "span": pa.array((rows - begins).astype(np.uint32)),
+            "payload": numeric(payload.astype(np.uint32)),
+            "span": numeric((rows - begins).astype(np.uint32)),
             "trace_id": self._string(layout.TRACE_ID, owner),
             "span_id": self._string(layout.SPAN_ID, owner),
             "parent_span_id": self._string(layout.PARENT_SPAN_ID, owner),
