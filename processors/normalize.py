@@ -36,6 +36,9 @@ BUILT_IN: Final = (
     "openllmetry.yaml", "otel.yaml", "openinference.yaml",
 )  # fmt: skip
 
+# The other counts of tokens are parts of these.
+_TOTALS: Final = ("tokens_prompt", "tokens_completion")
+
 SPAN_KINDS: Final = ("unspecified", "internal", "server", "client", "producer", "consumer")
 
 
@@ -117,7 +120,7 @@ class Normalize:
                 batch = batch.with_columns(expr.alias(column))
         if not plan.has_usage:
             return batch
-        for exprs in (*plan.totals, PARTS_IN_TOTALS):
+        for exprs in plan.totals:
             batch = batch.with_columns(exprs)
         return self._count_once(batch)
 
@@ -185,14 +188,13 @@ class Normalize:
 
     def _excluding(self, present: tuple[str, ...]) -> set[str]:
         """Totals of which a rule that applies to these raw columns excludes a part or reads the row."""
-        totals = ("tokens_prompt", "tokens_completion")
-        special = [(c, r) for c in totals for r in self._rules[c] if r.excludes or r.repeats or reads_row(r)]
+        special = [(c, r) for c in _TOTALS for r in self._rules[c] if r.excludes or r.repeats or reads_row(r)]
         return {column for column, rule in special if exprs_of(rule, pl.UInt64, present)}
 
-    def _totals(self, later: set[str], present: tuple[str, ...]) -> list[list[pl.Expr]]:
+    def _totals(self, later: set[str], present: tuple[str, ...]) -> list[Sequence[pl.Expr]]:
         """What completes the totals, in steps, once all other columns are there."""
-        steps: list[list[pl.Expr]] = []
-        beside = pl.lit(False)
+        steps: list[Sequence[pl.Expr]] = []
+        beside = None
         for column in later:
             values, without = [], []
             for rule in self._rules[column]:
@@ -202,9 +204,15 @@ class Normalize:
             steps.append([pl.coalesce(*values, pl.lit(0, pl.UInt64)).alias(column)])
             if column == "tokens_completion":
                 beside = pl.coalesce(*without, pl.lit(False))
-        if any(exprs_of(rule, pl.UInt64, present) for rule in self._rules["tokens_total"]):
-            steps.append(by_total(beside))
-        return steps
+
+        def applies(column: str) -> bool:
+            return any(exprs_of(rule, pl.UInt64, present) for rule in self._rules[column])
+
+        # Most libraries tell parts only where there are any.
+        has_parts = any(applies(column) for column in TOKENS if column not in _TOTALS)
+        if applies("tokens_total") and (has_parts or beside is not None):
+            steps.append(by_total(pl.lit(False) if beside is None else beside))
+        return [*steps, PARTS_IN_TOTALS] if has_parts else steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +232,7 @@ class _Plan:
     inferred: list[tuple[str, pl.Expr, pl.Expr]]
     has_model: bool
     has_usage: bool
-    totals: list[list[pl.Expr]]
+    totals: list[Sequence[pl.Expr]]
 
 
 def _arrow(series: pl.Series) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -75,6 +76,39 @@ def counted(receiver: str) -> Iterator[None]:
         raise
     finally:
         metrics.REQUESTS.labels(receiver, outcome).inc()
+
+
+class Outcomes:
+    """Brings what becomes of payloads from the pipeline's threads to the event loop that this is made in.
+
+    Many come at a time, and waking the loop for each took a tenth of what a small request takes.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._come: deque[asyncio.Future[None]] = deque()
+        self._waking = False
+
+    async def of(self, future: Future[Accepted]) -> Accepted:
+        """The future's result, or its exception."""
+        told = self._loop.create_future()
+        future.add_done_callback(lambda _: self._put(told))
+        await told
+        return future.result()
+
+    def _put(self, told: asyncio.Future[None]) -> None:
+        self._come.append(told)
+        # After the append: `_tell` sets it back before it looks.
+        if not self._waking and not self._loop.is_closed():
+            self._waking = True
+            self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        self._waking = False
+        while self._come:
+            told = self._come.popleft()
+            if not told.done():  # the sender may have gone
+                told.set_result(None)
 
 
 class Budget:

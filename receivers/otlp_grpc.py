@@ -64,6 +64,7 @@ class OtlpGrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
     def __init__(self, pipeline: Pipeline, max_body_bytes: int, *, shared: bool) -> None:
         self.port = 0
         self._pipeline = pipeline
+        self._outcomes = intake.Outcomes()
         self._limit = max_body_bytes
         # A message's size is known only once it is read, so each reader counts as the largest.
         self._readers = asyncio.Semaphore(max(1, intake.READ_BUDGET_BYTES // max_body_bytes))
@@ -99,7 +100,7 @@ class OtlpGrpcServer(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc is u
     async def _export(self, _requests: Any, context: grpc.aio.ServicerContext) -> bytes:
         try:
             with intake.counted("otlp_grpc"):
-                accepted = await asyncio.wrap_future(await self._submit(context))
+                accepted = await self._outcomes.of(await self._submit(context))
             return _response(accepted, context)
         except intake.TooLarge as error:
             await _abort(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(error))

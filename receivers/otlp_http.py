@@ -73,6 +73,7 @@ class OtlpHttpServer:
     def __init__(self, pipeline: Pipeline, max_body_bytes: int) -> None:
         self.port = 0
         self._pipeline = pipeline
+        self._outcomes = intake.Outcomes()
         self._limit = max_body_bytes
         self._budget = intake.Budget(intake.READ_BUDGET_BYTES)
         self._executor = ThreadPoolExecutor(2, thread_name_prefix="otlp-http")
@@ -104,7 +105,7 @@ class OtlpHttpServer:
         try:
             _check_route(request)
             with intake.counted("otlp_http"):
-                accepted = await asyncio.wrap_future(await self._submit(request))
+                accepted = await self._outcomes.of(await self._submit(request))
             return _answer(request, 200, intake.response(accepted))
         except _Refused as error:
             refused = error

@@ -1,6 +1,9 @@
+import asyncio
 import gzip
 import os
+import threading
 import zlib
+from concurrent.futures import Future
 
 import lz4.frame
 import pyarrow as pa
@@ -8,7 +11,8 @@ import pytest
 import zstandard
 
 from spanhouse.errors import Malformed, Overloaded
-from spanhouse.receivers.intake import Budget, TooLarge, decompress
+from spanhouse.pipeline import Accepted
+from spanhouse.receivers.intake import Budget, Outcomes, TooLarge, decompress
 from tests.receivers.tools import Peak
 
 LIMIT = 1 << 20
@@ -128,3 +132,35 @@ def test_a_budget_refuses_what_does_not_fit_and_gets_all_back():
             second(1)
     with budget.share() as third:
         third(100)
+
+
+def test_outcomes_of_many_threads_reach_all_that_wait() -> None:
+    async def ask() -> None:
+        outcomes = Outcomes()
+        futures: list[Future[Accepted]] = [Future() for _ in range(2000)]
+        waiting = [asyncio.ensure_future(outcomes.of(future)) for future in futures]
+        await asyncio.sleep(0)
+        waiting[7].cancel()
+
+        def answer(first: int) -> None:
+            for number in range(first, len(futures), 4):
+                if number % 5:
+                    futures[number].set_result(Accepted(number, 0, ""))
+                else:
+                    futures[number].set_exception(Malformed(str(number)))
+
+        threads = [threading.Thread(target=answer, args=(first,)) for first in range(4)]
+        for thread in threads:
+            thread.start()
+        found = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 30)
+        for number, outcome in enumerate(found):
+            if number == 7:
+                assert isinstance(outcome, asyncio.CancelledError)
+            elif number % 5:
+                assert outcome == Accepted(number, 0, "")
+            else:
+                assert isinstance(outcome, Malformed)
+                assert str(outcome) == str(number)
+        assert await outcomes.of(futures[1]) == Accepted(1, 0, "")  # done before it is asked for
+
+    asyncio.run(ask())
