@@ -46,7 +46,7 @@ ENGINE_SETTINGS: Final = {
 _SESSION_SETTINGS: Final = "use_skip_indexes_on_data_read = 0, max_threads_for_indexes = 1"
 
 # Of every table here, whatever a server's would be.
-_TABLE_SETTINGS: Final = {
+TABLE_SETTINGS: Final = {
     # A part of less than 10 MB is one file instead of 14 to 33: making and removing files took a third of a
     # small insert's CPU. Servers have this only since 26.9.
     "min_bytes_for_full_part_storage": 10 << 20,
@@ -167,7 +167,7 @@ class Store:
         self._set_up_tables()
 
     def _set_up_tables(self) -> None:
-        settings = [f"{name} = {value}" for name, value in _TABLE_SETTINGS.items()]
+        settings = [f"{name} = {value}" for name, value in TABLE_SETTINGS.items()]
         others = " OR ".join(f"position(engine_full, '{setting}') = 0" for setting in settings)
         for table in self.rows(
             f"SELECT name FROM system.tables WHERE database = '{self.DATABASE}' "
