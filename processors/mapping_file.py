@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import NoReturn
 
 import yaml
 
 from spanhouse.errors import UserError
-
-# libyaml, where PyYAML has it: a tenth of the time.
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from spanhouse.yaml_lines import FAST_LOADER
 
 Entries = dict[str, tuple[yaml.Node, yaml.Node]]
 
@@ -29,7 +27,7 @@ class MappingFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            root = yaml.compose(path.read_text("utf-8"), Loader=_LOADER)
+            root = yaml.compose(path.read_text("utf-8"), Loader=FAST_LOADER)
         except OSError as error:
             raise UserError(f"{path}: cannot read the mapping: {error.strerror}") from error
         except UnicodeDecodeError as error:

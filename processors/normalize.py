@@ -181,10 +181,14 @@ class Normalize:
         return _Plan(
             columns,
             inferred,
-            has_model=any(exprs_of(rule, pl.String, present) for rule in self._rules["model"]),
+            has_model=self._applies("model", present),
             has_usage=any(name in present for rule in usage for name in (rule.source, f"{rule.source}~")),
             totals=self._totals(later, present),
         )
+
+    def _applies(self, column: str, present: tuple[str, ...]) -> bool:
+        """Whether any of the column's rules can give a value to these raw columns."""
+        return any(exprs_of(rule, COLUMNS[column], present) for rule in self._rules[column])
 
     def _excluding(self, present: tuple[str, ...]) -> set[str]:
         """Totals of which a rule that applies to these raw columns excludes a part or reads the row."""
@@ -204,13 +208,9 @@ class Normalize:
             steps.append([pl.coalesce(*values, pl.lit(0, pl.UInt64)).alias(column)])
             if column == "tokens_completion":
                 beside = pl.coalesce(*without, pl.lit(False))
-
-        def applies(column: str) -> bool:
-            return any(exprs_of(rule, pl.UInt64, present) for rule in self._rules[column])
-
         # Most libraries tell parts only where there are any.
-        has_parts = any(applies(column) for column in TOKENS if column not in _TOTALS)
-        if applies("tokens_total") and (has_parts or beside is not None):
+        has_parts = any(self._applies(column, present) for column in TOKENS if column not in _TOTALS)
+        if self._applies("tokens_total", present) and (has_parts or beside is not None):
             steps.append(by_total(pl.lit(False) if beside is None else beside))
         return [*steps, PARTS_IN_TOTALS] if has_parts else steps
 

@@ -59,9 +59,6 @@ _CONSUME_MESSAGES: Final = 2000
 _TURN_S: Final = 0.05
 _SHORT_TURN_S: Final = 0.01
 _INSERT_THREADS: Final = 2
-# Ranges that are made into rows or wait for an insert, in one process: rows take several times the room of
-# their messages.
-_READY_RANGES: Final = 1
 # How long a partition that is taken away waits for its insert. The next owner can repeat it.
 _HAND_OVER_S: Final = 10.0
 _DRAIN_S: Final = 30.0
@@ -330,7 +327,9 @@ class KafkaReceiver:
         to_commit = []
         # Whoever has waited longest is first; where there is no room, who has the most.
         partitions = sorted(self._partitions.values(), key=lambda p: -p.bytes if self._full else p.since)
-        ready = sum(
+        # One range at a time is made into rows or waits for an insert: rows take several times the room of
+        # their messages.
+        making = any(
             partition.processing is not None or partition.ready is not None for partition in partitions
         )
         inserting = sum(partition.storing is not None for partition in partitions)
@@ -344,10 +343,9 @@ class KafkaReceiver:
             if partition.processing is not None and partition.processing.done():
                 partition.ready = partition.processing.result()
                 partition.processing = None
-            idle = partition.processing is None and partition.ready is None
-            if idle and ready < _READY_RANGES and (found := self._next(partition)):
+            if not making and (found := self._next(partition)):
                 partition.processing = self._processor.submit(self._work.process, partition, found)
-                ready += 1
+                making = True
             planned = partition.ready is not None and partition.storing is None
             planned = planned and inserting < _INSERT_THREADS
             inserting += planned

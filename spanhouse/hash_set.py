@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from spanhouse.otlp.wire import entry, int64, uint64
+from spanhouse.otlp.wire import entry, inlined, int64, uint64
 
 Hashes = NDArray[Any]  # of uint64
 
@@ -15,27 +15,30 @@ Hashes = NDArray[Any]  # of uint64
 NONE: Final = 0
 
 
+@inlined
+def _place(table: Hashes, one: int) -> int:
+    # Where a hash is in the table, whose length is a power of two, or would be put.
+    mask = uint64(len(table) - 1)
+    at = one & mask
+    while table[int64(at)] != uint64(NONE) and table[int64(at)] != one:
+        at = (at + uint64(1)) & mask
+    place: int = int64(at)
+    return place
+
+
 @entry
 def _find(table: Hashes, hashes: Hashes, found: NDArray[Any]) -> None:
-    """Set `found[i]` if hash i is in the table, whose length is a power of two."""
-    mask = uint64(len(table) - 1)
+    """Set `found[i]` if hash i is in the table."""
     for i in range(len(hashes)):
-        at = hashes[i] & mask
-        while table[int64(at)] != uint64(NONE) and table[int64(at)] != hashes[i]:
-            at = (at + uint64(1)) & mask
-        found[i] = found[i] or (hashes[i] != uint64(NONE) and table[int64(at)] == hashes[i])
+        if hashes[i] != uint64(NONE) and table[_place(table, hashes[i])] == hashes[i]:
+            found[i] = True
 
 
 @entry
 def _put(table: Hashes, hashes: Hashes) -> None:
-    mask = uint64(len(table) - 1)
     for i in range(len(hashes)):
-        if hashes[i] == uint64(NONE):
-            continue
-        at = hashes[i] & mask
-        while table[int64(at)] != uint64(NONE) and table[int64(at)] != hashes[i]:
-            at = (at + uint64(1)) & mask
-        table[int64(at)] = hashes[i]
+        if hashes[i] != uint64(NONE):
+            table[_place(table, hashes[i])] = hashes[i]
 
 
 class HashSet:

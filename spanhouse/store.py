@@ -48,7 +48,7 @@ _SESSION_SETTINGS: Final = "use_skip_indexes_on_data_read = 0, max_threads_for_i
 # Of every table here, whatever a server's would be.
 TABLE_SETTINGS: Final = {
     # A part of less than 10 MB is one file instead of 14 to 33: making and removing files took a third of a
-    # small insert's CPU. Servers have this only since 26.9.
+    # small insert's CPU. Not of servers', which may be older.
     "min_bytes_for_full_part_storage": 10 << 20,
     # Parts are merged ten at a time instead of five, which takes a fifth off the CPU of small inserts and
     # leaves ten of a size in the day that is written.

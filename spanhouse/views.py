@@ -90,12 +90,14 @@ def numeric(values: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> p
     `pyarrow.array` imports pandas to see whether it was given something of it, and `to_numpy` for what it may
     give: 0.2 s of a start, and 40 MB.
     """
-    bits = [
-        None if one is None else pa.py_buffer(np.packbits(one, bitorder="little"))
-        for one in (None if missing is None else ~missing, values if values.dtype == np.bool_ else None)
-    ]
-    data = bits[1] if bits[1] is not None else pa.py_buffer(np.ascontiguousarray(values))
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [bits[0], data])
+    validity = None if missing is None else bits(~missing)
+    data = bits(values) if values.dtype == np.bool_ else pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [validity, data])
+
+
+def bits(flags: NDArray[Any]) -> pa.Buffer:
+    """Truth values as Arrow keeps them."""
+    return pa.py_buffer(np.packbits(flags, bitorder="little"))
 
 
 def is_text(column: pa.Array) -> bool:
@@ -155,9 +157,9 @@ def numbers(column: pa.Array) -> NDArray[Any]:
 def truths(column: pa.Array) -> NDArray[np.bool_]:
     """Truth values; anything where there is none."""
     data = column.buffers()[1]
-    bits = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
+    packed = np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8)
     end = column.offset + len(column)
-    return np.unpackbits(bits, count=end, bitorder="little")[column.offset :].view(np.bool_)
+    return np.unpackbits(packed, count=end, bitorder="little")[column.offset :].view(np.bool_)
 
 
 def address_of(array: NDArray[Any]) -> int:

@@ -40,8 +40,8 @@ def warm_up() -> None:
         batch = processor(batch)
     native.block(finish(batch, targets).rows)
     lengths(array(batch["trace_id"]))  # of content
-    SeenSpans(1).without_repeated(batch)
-    SeenSpans(1).add_spans(batch)
+    seen = SeenSpans(1)
+    seen.add(seen.without_repeated(batch)[1])
     gc.collect()
     gc.freeze()
 

@@ -14,7 +14,7 @@ from spanhouse.batch import DECODED
 from spanhouse.otlp import state as layout
 from spanhouse.otlp.values import BOOL, DOUBLE, INT, STRING
 from spanhouse.otlp.wire import Ints
-from spanhouse.views import numeric
+from spanhouse.views import bits, numeric
 
 _TEXT: Final = pa.string_view()
 _REASONS: Final = pl.Series(layout.REASONS, dtype=pl.String)
@@ -75,17 +75,17 @@ class Columns:
         if at < 0:
             return pa.nulls(self._rows[layout.SPAN], _TEXT if kind == STRING else _NUMBERS[kind])
         # The validity bits lie behind the values of as many rows as were counted.
-        bits = at + self._header[layout.CAPACITY + owner] * (2 if kind == STRING else 1)
-        validity = self._buffer.slice(8 * bits, (length + 7) // 8)
+        behind = at + self._header[layout.CAPACITY + owner] * (2 if kind == STRING else 1)
+        validity = self._buffer.slice(8 * behind, (length + 7) // 8)
         if take is not None:
-            valid = np.unpackbits(self._w[bits:].view(np.uint8), count=length, bitorder="little")
-            validity = pa.py_buffer(np.packbits(valid[take], bitorder="little"))
+            valid = np.unpackbits(self._w[behind:].view(np.uint8), count=length, bitorder="little")
+            validity = bits(valid[take])
         if kind == STRING:
             return self.strings(at, length, take, validity)
         numbers = self._w[at : at + length] if take is None else self._w[at : at + length][take]
         values = pa.py_buffer(numbers)
         if kind == BOOL:
-            values = pa.py_buffer(np.packbits(numbers.astype(bool), bitorder="little"))
+            values = bits(numbers.astype(bool))
         return pa.Array.from_buffers(_NUMBERS[kind], len(numbers), [validity, values])
 
     def _lists(self, section: int, owner: int, child: pa.Array) -> pa.Array:
